@@ -1,0 +1,98 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+)
+
+// A Kind says what happened.
+type Kind uint8
+
+// The kinds of [Event].
+const (
+	// Created: a session began.
+	Created Kind = iota + 1
+	// Renewed: it has a new identifier; Previous is the old handle. Owner is
+	// who it belongs to from now on: a sign-in is a Renewed or Created with
+	// an owner.
+	Renewed
+	// Ended: it is over; Reason says why. A session whose store removes what
+	// has expired by itself, as Redis does, ends without one.
+	Ended
+	// Rejected: a request carried a cookie of our name that was not used; Err
+	// says why. An identifier that is merely unknown is not reported.
+	Rejected
+	// Unreadable: a stored value did not decode; Err names the key.
+	Unreadable
+	// Failed: the session could not be loaded or stored; Err says why.
+	Failed
+)
+
+// String returns the kind's name in lower case.
+func (k Kind) String() string {
+	switch k {
+	case Created:
+		return "created"
+	case Renewed:
+		return "renewed"
+	case Ended:
+		return "ended"
+	case Rejected:
+		return "rejected"
+	case Unreadable:
+		return "unreadable"
+	case Failed:
+		return "failed"
+	}
+	return "unknown"
+}
+
+// A Reason says why a session ended.
+type Reason uint8
+
+// The reasons of [Ended].
+const (
+	// SignedOut: a request called [Session.Destroy], or [Session.SetOwner] for
+	// another owner.
+	SignedOut Reason = iota + 1
+	// Revoked: [Manager.End] or [Manager.EndAll].
+	Revoked
+	// Expired: one of the two clocks ran out.
+	Expired
+)
+
+// String returns the reason in lower case.
+func (r Reason) String() string {
+	switch r {
+	case SignedOut:
+		return "signed out"
+	case Revoked:
+		return "revoked"
+	case Expired:
+		return "expired"
+	}
+	return ""
+}
+
+// An Event is something an operator may want to count or keep. It holds no
+// secret and no value of a session.
+type Event struct {
+	Kind     Kind
+	Reason   Reason // of Ended
+	Handle   Handle // zero if the event is about no session
+	Previous Handle // of Renewed
+	Owner    string
+	Err      error // of Rejected, Unreadable and Failed
+}
+
+func (m *Manager) observe(ctx context.Context, e Event) {
+	if m.cfg.Observe != nil {
+		m.cfg.Observe(ctx, e)
+	}
+}
+
+// failed reports what the client sees nothing of, or too little.
+func (m *Manager) failed(ctx context.Context, h Handle, err error) {
+	m.observe(ctx, Event{Kind: Failed, Handle: h, Err: err})
+	m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "session: "+Failed.String(), slog.Any("session", h), slog.Any("error", err))
+}

@@ -1,0 +1,153 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxName bounds the names of keys and labels, label values and owners, in
+// bytes. It leaves a store room to index them.
+const maxName = 255
+
+// A Key is the typed name of a value in a session. Make it once, as a package
+// variable. It may be used concurrently. The zero Key is not usable.
+//
+// Values are stored as JSON (RFC 8259), each key by itself, so that other
+// programs can read them and a change of one type spoils one key. Get decodes
+// afresh each time: what it returns is the caller's own.
+type Key[T any] struct {
+	name string
+}
+
+// NewKey returns the key of this name. Two keys of one name are one value.
+//
+// NewKey panics unless the name is 1 to 255 bytes of valid UTF-8 without
+// control characters.
+func NewKey[T any](name string) Key[T] {
+	if err := checkName(name); err != nil || name == "" {
+		panic(fmt.Sprintf("session: key %q: 1 to %d bytes of UTF-8 without control characters", name, maxName))
+	}
+	return Key[T]{name}
+}
+
+func checkName(s string) error {
+	if len(s) > maxName || !utf8.ValidString(s) {
+		return fmt.Errorf("%w: %.40q is not up to %d bytes of UTF-8", ErrValue, s, maxName)
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return fmt.Errorf("%w: %.40q holds a control character", ErrValue, s)
+		}
+	}
+	return nil
+}
+
+// String returns the name.
+func (k Key[T]) String() string { return k.name }
+
+// Get returns the value, as this request has set it or as it was when the
+// session was loaded, and whether there is one. A value that does not decode
+// as a T, because the program that stored it meant another type, is absent; it
+// is reported once to [Config.Observe] and stays in the store until set again.
+func (k Key[T]) Get(s *Session) (T, bool) {
+	raw := s.get(k.name)
+	if raw == "" {
+		var zero T
+		return zero, false
+	}
+	v, err := decode[T](raw)
+	if err != nil {
+		s.unreadable(k.name, reflect.TypeFor[T]().String())
+		return v, false
+	}
+	return v, true
+}
+
+// From returns the value in a listed session, and whether there is one. The
+// listing must have asked for [Query.Fields].
+func (k Key[T]) From(i Info) (T, bool) {
+	for _, f := range i.Fields {
+		if f.Key == k.name {
+			v, err := decode[T](f.Value)
+			return v, err == nil
+		}
+	}
+	var zero T
+	return zero, false
+}
+
+// Set stores the value when the session is next committed. If there is no
+// session, one begins. A value that cannot be encoded makes that commit fail.
+func (k Key[T]) Set(s *Session, v T) {
+	raw, err := encode(v)
+	if err != nil {
+		err = fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+	}
+	s.set(k.name, raw, err)
+}
+
+// Delete removes the value when the session is next committed. It never begins
+// a session.
+func (k Key[T]) Delete(s *Session) { s.set(k.name, "", nil) }
+
+// Take is Get and Delete: for a message that is to be shown once. Two requests
+// at the same moment may both see it; where that matters use [Key.Consume].
+func (k Key[T]) Take(s *Session) (T, bool) {
+	v, ok := k.Get(s)
+	if ok {
+		k.Delete(s)
+	}
+	return v, ok
+}
+
+// Update replaces the value by f of it, in one atomic step across requests and
+// machines, and commits it now, together with what this request has changed so
+// far. f gets the zero value where there is none (or none that decodes), may be
+// called several times, and must not have effects of its own. If there is no
+// session, one begins.
+//
+// The errors are those of [Session.Commit].
+func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) T) error {
+	return s.swap(ctx, k.name, func(raw string) (string, error) {
+		var v T
+		if raw != "" {
+			var err error
+			if v, err = decode[T](raw); err != nil {
+				s.unreadable(k.name, reflect.TypeFor[T]().String())
+			}
+		}
+		next, err := encode(f(v))
+		if err != nil {
+			return "", fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+		}
+		return next, nil
+	})
+}
+
+// Consume takes the value out for good, in one atomic step across requests and
+// machines, and commits that now, together with what this request has changed
+// so far: of any number of requests exactly one gets it. It reports whether
+// this one did. A value that does not decode is removed and absent.
+//
+// The errors are those of [Session.Commit]; with an error the value may or may
+// not be gone, and must not be relied on.
+func (k Key[T]) Consume(ctx context.Context, s *Session) (T, bool, error) {
+	var taken string
+	err := s.swap(ctx, k.name, func(raw string) (string, error) {
+		taken = raw
+		return "", nil
+	})
+	var zero T
+	if err != nil || taken == "" {
+		return zero, false, err
+	}
+	v, err := decode[T](taken)
+	if err != nil {
+		s.unreadable(k.name, reflect.TypeFor[T]().String())
+		return zero, false, nil
+	}
+	return v, true, nil
+}

@@ -1,0 +1,346 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of [Manager] and [Session]. Those of [Store] pass through, wrapped.
+var (
+	// ErrEnded says that the session ended, or got another identifier, while
+	// the request was under way. What the request changed is not stored.
+	ErrEnded = errors.New("session: ended while the request was under way")
+	// ErrHeaderSent says that a change needs a cookie to be set and that the
+	// header of the answer has gone. The change is not stored.
+	ErrHeaderSent = errors.New("session: the header has been sent, the cookie cannot be set any more")
+	// ErrValue says that a value cannot be stored: it does not encode as JSON,
+	// or an owner or label is too long.
+	ErrValue = errors.New("session: not a value that can be stored")
+	// ErrTooLarge says that the values of a session exceed [Config.MaxBytes].
+	ErrTooLarge = errors.New("session: values too large")
+	// ErrRefused is what a handler gets that writes a body after its answer
+	// has been replaced by an error page.
+	ErrRefused = errors.New("session: the answer was replaced because the session could not be stored")
+)
+
+// Config configures a [Manager]. Only Store is required; every other zero value
+// is the secure one.
+type Config struct {
+	Store Store
+
+	// Insecure is for development over plain HTTP: the cookie has neither the
+	// prefix __Host- nor the attribute Secure, without which browsers keep no
+	// such cookie from http:// origins other than localhost.
+	Insecure bool
+
+	// Name is the cookie's name without prefix, "session" if empty.
+	Name string
+
+	// SameSite is Lax if zero. None needs https.
+	SameSite http.SameSite
+
+	// Persistent gives the cookie a Max-Age, so that it outlives the browser.
+	// NIST SP 800-63B-4 section 5.1.1 advises against it.
+	Persistent bool
+
+	// Idle and Absolute are the two clocks: 30 minutes and 24 hours if zero.
+	// [Session.SetTimeouts] changes them for one session.
+	Idle, Absolute time.Duration
+
+	// Timeout bounds each call to the store, 5 seconds if zero. A store that
+	// does not heed its context is not bounded.
+	Timeout time.Duration
+
+	// MaxBytes bounds the keys and values of one session, 64 KiB if zero, so
+	// that what a visitor can make an application store has an end.
+	MaxBytes int
+
+	// Error answers a request whose session could not be loaded or stored.
+	// Whatever the handler had put into the header, but for security headers,
+	// has been taken out. If nil, [Error] answers.
+	Error func(w http.ResponseWriter, r *http.Request, err error)
+
+	// Observe, unless nil, is called for each [Event], on the goroutine of the
+	// request and concurrently. It must neither block nor use the request's
+	// session.
+	Observe func(ctx context.Context, e Event)
+
+	// Logger gets what nobody else may notice: a failing store, a change that
+	// came too late, a value that does not decode. [slog.Default] if nil.
+	Logger *slog.Logger
+}
+
+// A Manager gives requests their sessions. It may be used concurrently, and
+// needs no closing.
+type Manager struct {
+	cfg    Config
+	store  Store
+	lister Lister // nil if the store is none
+	cookie cookie
+
+	sweeper   Sweeper // nil if the store is none
+	sweepAt   atomic.Int64
+	sweeping  atomic.Bool
+	touched   [256]atomic.Uint64
+	touchStep time.Duration
+}
+
+// sweepEvery is how often a Sweeper is called while there are requests.
+const sweepEvery = time.Minute
+
+// New returns a Manager, or says what is wrong with the Config.
+func New(cfg Config) (*Manager, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("session: Config.Store is needed; memory.New makes one")
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"Idle", &cfg.Idle, 30 * time.Minute},
+		{"Absolute", &cfg.Absolute, 24 * time.Hour},
+		{"Timeout", &cfg.Timeout, 5 * time.Second},
+	} {
+		if *d.value < 0 {
+			return nil, fmt.Errorf("session: Config.%s is negative: %v", d.name, *d.value)
+		}
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	if cfg.MaxBytes < 0 {
+		return nil, fmt.Errorf("session: Config.MaxBytes is negative: %d", cfg.MaxBytes)
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 64 << 10
+	}
+	if cfg.Error == nil {
+		cfg.Error = Error
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	m := &Manager{cfg: cfg, store: cfg.Store, touchStep: time.Minute}
+	var err error
+	if m.cookie, err = newCookie(cfg); err != nil {
+		return nil, err
+	}
+	// Asked once: what a store can do does not change.
+	m.lister, _ = cfg.Store.(Lister)
+	m.sweeper, _ = cfg.Store.(Sweeper)
+	m.sweepAt.Store(time.Now().Add(sweepEvery).UnixNano())
+	return m, nil
+}
+
+// Error is the answer to a request whose session could not be loaded or stored:
+// 409 Conflict if the session ended meanwhile, 503 Service Unavailable if the
+// store failed or is full, 500 if the handler stored what cannot be stored. The
+// client learns nothing else.
+func Error(w http.ResponseWriter, _ *http.Request, err error) {
+	w.Header().Set("Cache-Control", "no-store")
+	switch {
+	case errors.Is(err, ErrEnded):
+		http.Error(w, "The session has ended. Load the page again.", http.StatusConflict)
+	case errors.Is(err, ErrValue), errors.Is(err, ErrTooLarge), errors.Is(err, ErrHeaderSent):
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	default:
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
+	}
+}
+
+// Handler returns the middleware: inside next, [Manager.Load] works. A request
+// whose handler panics stores nothing.
+func (m *Manager) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := &exchange{m: m}
+		x.ctx = requestContext{r.Context(), x}
+		x.w.rw, x.w.x = w, x
+		x.r = r.WithContext(&x.ctx)
+		next.ServeHTTP(&x.w, x.r)
+		x.w.end()
+	})
+}
+
+// With returns a handler that loads the session for f, and answers with
+// [Config.Error] if that fails.
+func (m *Manager) With(f func(w http.ResponseWriter, r *http.Request, s *Session)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := m.Load(r.Context())
+		if err != nil {
+			m.Error(w, r, err)
+			return
+		}
+		f(w, r, s)
+	})
+}
+
+// Error answers with [Config.Error], for a handler whose [Manager.Load] failed.
+func (m *Manager) Error(w http.ResponseWriter, r *http.Request, err error) {
+	m.cfg.Error(w, r, err)
+}
+
+// Load returns the request's session. The first call in a request reads the
+// store; the others return the same Session, or the same error. Where the
+// request has no session, or names one that does not exist, the Session is
+// empty and the first Set begins one.
+//
+// An error is the store's. Load panics if the context is not from inside
+// [Manager.Handler].
+func (m *Manager) Load(ctx context.Context) (*Session, error) {
+	x, ok := ctx.Value(contextKey{m}).(*exchange)
+	if !ok {
+		panic("session: Load outside of Manager.Handler: wrap the handler with it")
+	}
+	return x.load(ctx)
+}
+
+// Info describes a session to those who watch over it.
+type Info struct {
+	Handle   Handle
+	Owner    string // empty: nobody is signed in
+	Labels   []Label
+	Created  time.Time
+	Seen     time.Time // to the minute
+	Deadline time.Time // when it ends if nothing more happens
+	Fields   []Field   // if the query asked for them; see [Key.From]
+}
+
+func info(r *Record) Info {
+	return Info{r.ID.Handle(), r.Owner, r.Labels, r.Created, r.Seen, r.Deadline(), r.Fields}
+}
+
+// List yields the sessions that the query selects, in no particular order. An
+// error, which ends the listing, is [ErrQuery], the store's, or
+// [errors.ErrUnsupported] if the store cannot list.
+func (m *Manager) List(ctx context.Context, q Query) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		for r, err := range m.list(ctx, q) {
+			if err != nil {
+				yield(Info{}, fmt.Errorf("session: list: %w", err))
+				return
+			}
+			if !yield(info(&r), nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *Manager) list(ctx context.Context, q Query) iter.Seq2[Record, error] {
+	err := q.validate()
+	if err == nil && m.lister == nil {
+		err = errors.ErrUnsupported
+	}
+	if err != nil {
+		return func(yield func(Record, error) bool) { yield(Record{}, err) }
+	}
+	return m.lister.List(ctx, q)
+}
+
+// Find returns the session with this handle and its values, or [ErrNotFound].
+func (m *Manager) Find(ctx context.Context, h Handle) (Info, error) {
+	r, err := m.find(ctx, h)
+	if err != nil {
+		return Info{}, err
+	}
+	return info(&r), nil
+}
+
+func (m *Manager) find(ctx context.Context, h Handle) (Record, error) {
+	if m.lister == nil {
+		return Record{}, fmt.Errorf("session: find %v: %w", h, errors.ErrUnsupported)
+	}
+	r, err := m.lister.Find(ctx, h)
+	if err != nil {
+		return Record{}, fmt.Errorf("session: find %v: %w", h, err)
+	}
+	return r, nil
+}
+
+// End ends the session with this handle at once, also for requests that are
+// under way: they cannot store anything in it any more. It answers
+// [ErrNotFound] if there is none.
+func (m *Manager) End(ctx context.Context, h Handle) error {
+	r, err := m.find(ctx, h)
+	if err != nil {
+		return err
+	}
+	return m.end(ctx, &r)
+}
+
+func (m *Manager) end(ctx context.Context, r *Record) error {
+	if err := m.store.Delete(ctx, r.ID); err != nil {
+		return fmt.Errorf("session: end %v: %w", r.ID.Handle(), err)
+	}
+	m.observe(ctx, Event{Kind: Ended, Reason: Revoked, Handle: r.ID.Handle(), Owner: r.Owner})
+	return nil
+}
+
+// EndAll ends every session that the query selects, save those excepted, and
+// returns how many. With an error some may have ended.
+//
+// A session that gets its owner or label while EndAll runs may escape it; to
+// shut a person out, disable the sign-in first.
+func (m *Manager) EndAll(ctx context.Context, q Query, except ...Handle) (int, error) {
+	n := 0
+next:
+	for r, err := range m.list(ctx, q) {
+		if err != nil {
+			return n, fmt.Errorf("session: end all: %w", err)
+		}
+		for _, h := range except {
+			if r.ID.Handle() == h {
+				continue next
+			}
+		}
+		if err := m.end(ctx, &r); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Sweep removes the sessions whose time is over from the store and returns how
+// many there were. A Manager does so by itself about once a minute while there
+// are requests; call it where a store must shrink, or [Ended] must be observed,
+// without any. A store that expires by itself has nothing to sweep: 0, nil.
+func (m *Manager) Sweep(ctx context.Context) (int, error) {
+	if m.sweeper == nil {
+		return 0, nil
+	}
+	n := 0
+	for r, err := range m.sweeper.Sweep(ctx) {
+		if err != nil {
+			return n, fmt.Errorf("session: sweep: %w", err)
+		}
+		n++
+		m.observe(ctx, Event{Kind: Ended, Reason: Expired, Handle: r.ID.Handle(), Owner: r.Owner})
+	}
+	return n, nil
+}
+
+// sweepIfDue starts a sweep beside the request when the last is long ago: no
+// goroutine waits, so none has to be stopped.
+func (m *Manager) sweepIfDue(now time.Time) {
+	if m.sweeper == nil || now.UnixNano() < m.sweepAt.Load() || !m.sweeping.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer m.sweeping.Store(false)
+		m.sweepAt.Store(now.Add(sweepEvery).UnixNano())
+		ctx, cancel := context.WithTimeout(context.Background(), sweepEvery)
+		defer cancel()
+		if _, err := m.Sweep(ctx); err != nil {
+			m.failed(ctx, Handle{}, err)
+		}
+	}()
+}

@@ -1,0 +1,266 @@
+package session
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// An exchange is one request and its answer. What a request costs that never
+// looks at its session is one of these and one copy of the request.
+type exchange struct {
+	m   *Manager
+	r   *http.Request
+	ctx requestContext
+	w   writer
+
+	mu sync.Mutex
+	s  *Session // nil until loaded
+	// err is the store's when it could not be loaded.
+	err error
+}
+
+type contextKey struct{ m *Manager }
+
+type requestContext struct {
+	context.Context
+	x *exchange
+}
+
+func (c *requestContext) Value(key any) any {
+	if k, ok := key.(contextKey); ok && k.m == c.x.m {
+		return c.x
+	}
+	return c.Context.Value(key)
+}
+
+func (x *exchange) load(ctx context.Context) (*Session, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.s != nil || x.err != nil {
+		return x.s, x.err
+	}
+	s := &Session{m: x.m, x: x, now: time.Now()}
+	if err := s.load(ctx); err != nil {
+		if ctx.Err() == nil {
+			x.err = err // one question to a store that is down, not ten
+		}
+		return nil, err
+	}
+	x.s = s
+	return s, nil
+}
+
+func (x *exchange) session() *Session {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.s
+}
+
+// writer stands between the handler and the server so that the session is
+// committed before the header goes, whichever exit the handler takes. Every
+// method that can send the header calls begin; what is not one of them, such
+// as deadlines, goes through Unwrap.
+type writer struct {
+	rw     http.ResponseWriter
+	x      *exchange
+	sent   atomic.Bool // the header has gone, or is going
+	cookie bool        // the header sets the cookie
+	failed error       // the answer was replaced by an error page
+}
+
+// begin commits and reports whether the handler's answer may go.
+func (w *writer) begin() bool {
+	if w.sent.Load() {
+		return w.failed == nil
+	}
+	if s := w.x.session(); s != nil {
+		if err := s.finish(); err != nil {
+			w.refuse(err)
+			return false
+		}
+	}
+	w.sent.Store(true)
+	return true
+}
+
+// finish is the commit before the header goes.
+func (s *Session) finish() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx := s.x.ctx.Context
+	if s.changed() {
+		if err := s.commit(ctx); err != nil {
+			s.m.failed(ctx, s.rec.ID.Handle(), err)
+			return err
+		}
+	} else {
+		s.touch(ctx)
+	}
+	s.x.w.protect()
+	s.m.sweepIfDue(s.now)
+	return nil
+}
+
+// protect keeps an answer that used the session out of shared caches, and one
+// that sets the cookie out of every cache, whatever the handler said.
+func (w *writer) protect() {
+	h := w.rw.Header()
+	const field, name = "Vary", "Cookie"
+	vary := h[field]
+	if !listed(vary, name) && !listed(vary, "*") {
+		h[field] = append(vary, name)
+	}
+	cc := h["Cache-Control"]
+	if len(cc) == 0 || w.cookie && !listed(cc, "no-store") && !listed(cc, "private") {
+		h["Cache-Control"] = []string{"no-store"}
+	}
+}
+
+// listed reports whether a comma-separated list holds the word.
+func listed(lines []string, word string) bool {
+	for _, line := range lines {
+		for line != "" {
+			var item string
+			item, line, _ = strings.Cut(line, ",")
+			if strings.EqualFold(strings.Trim(item, " \t"), word) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refuse replaces the handler's answer by an error page.
+func (w *writer) refuse(err error) {
+	w.sent.Store(true)
+	w.failed = fmt.Errorf("%w: %w", ErrRefused, err)
+	h := w.rw.Header()
+	for name := range h {
+		if !survives(name) {
+			delete(h, name)
+		}
+	}
+	h["Cache-Control"] = []string{"no-store"}
+	w.x.m.cfg.Error(w.rw, w.x.r, err)
+}
+
+// survives reports whether a header field stays when the answer is replaced by
+// an error page: what middleware sets for every answer of a site. All others,
+// known or not, may speak of the answer that is not given.
+func survives(name string) bool {
+	switch name {
+	case "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only",
+		"X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Permissions-Policy",
+		"Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy", "Cross-Origin-Resource-Policy",
+		"Reporting-Endpoints", "Server", "Date", "Connection", "Vary", "X-Request-Id", "Traceparent", "Server-Timing",
+		"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers":
+		return true
+	}
+	return false
+}
+
+// end runs when the handler has returned.
+func (w *writer) end() {
+	if !w.sent.Load() {
+		w.begin()
+		return
+	}
+	s := w.x.session()
+	if s == nil || w.failed != nil {
+		return
+	}
+	// The header has gone: what was set since is stored if it needs no
+	// cookie; if it does, the operator learns what the client cannot.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx := w.x.ctx.Context
+	if err := s.commit(ctx); err != nil {
+		s.m.failed(ctx, s.rec.ID.Handle(), fmt.Errorf("%w (changed after the header was sent)", err))
+	}
+}
+
+func (w *writer) Header() http.Header { return w.rw.Header() }
+
+func (w *writer) WriteHeader(code int) {
+	switch {
+	case code >= 100 && code < 200 && code != http.StatusSwitchingProtocols && !w.sent.Load():
+		w.rw.WriteHeader(code) // informational: the answer is still to come
+	case w.begin():
+		w.rw.WriteHeader(code)
+	}
+}
+
+func (w *writer) Write(b []byte) (int, error) {
+	if !w.begin() {
+		return 0, w.failed
+	}
+	return w.rw.Write(b)
+}
+
+func (w *writer) WriteString(s string) (int, error) {
+	if !w.begin() {
+		return 0, w.failed
+	}
+	return io.WriteString(w.rw, s)
+}
+
+// ReadFrom keeps sendfile and splice within reach of io.Copy.
+func (w *writer) ReadFrom(src io.Reader) (int64, error) {
+	if !w.begin() {
+		return 0, w.failed
+	}
+	return io.Copy(w.rw, src)
+}
+
+func (w *writer) Flush() { _ = w.FlushError() }
+
+// FlushError is what [http.ResponseController] calls.
+func (w *writer) FlushError() error {
+	if !w.begin() {
+		return w.failed
+	}
+	return http.NewResponseController(w.rw).Flush()
+}
+
+// Hijack commits what can be stored without a cookie. With a cookie to set it
+// refuses: the header is the handler's to write from now on, and a session
+// whose cookie is lost would be worse than an error. A handler that commits
+// first finds the cookie in [http.ResponseWriter.Header] and can send it.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.failed != nil {
+		return nil, nil, w.failed
+	}
+	if s := w.x.session(); s != nil && !w.sent.Load() {
+		if err := s.beforeHijack(); err != nil {
+			return nil, nil, err
+		}
+	}
+	c, rw, err := http.NewResponseController(w.rw).Hijack()
+	if err == nil {
+		w.sent.Store(true)
+	}
+	return c, rw, err
+}
+
+func (s *Session) beforeHijack() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newValue != "" || s.value != "" && !s.live {
+		return fmt.Errorf("%w: hijack: call Session.Commit first and send the Set-Cookie in Header along", ErrHeaderSent)
+	}
+	if !s.changed() {
+		s.touch(s.x.ctx.Context)
+	}
+	return s.commit(s.x.ctx.Context)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *writer) Unwrap() http.ResponseWriter { return w.rw }

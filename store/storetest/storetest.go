@@ -1,0 +1,937 @@
+// Package storetest is the contract of [session.Store] as tests, for the stores
+// of this module and for those of others:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, storetest.Config{
+//			New: func(t *testing.T) session.Store { return mystore.New() },
+//		})
+//	}
+//
+// A store that is also a [session.Lister] or [session.Sweeper] is tested as
+// one. Run the tests under the race detector.
+package storetest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+// Config says what is to be tested and how patiently.
+type Config struct {
+	// New returns a store for one test. It may have records of others in it.
+	New func(t *testing.T) session.Store
+
+	// Second is what the tests take for a second, a second if zero: they give
+	// sessions lives of some of them and wait. It must be well above the
+	// store's resolution of time. A store that runs on [time.Now] alone is
+	// best tested inside [testing/synctest.Test], where waiting costs nothing.
+	Second time.Duration
+
+	// Rounds is how often races are repeated, 100 if zero.
+	Rounds int
+
+	// Bubble, unless nil, runs each test: [testing/synctest.Test] fits.
+	Bubble func(t *testing.T, f func(t *testing.T))
+}
+
+// Run runs all tests.
+func Run(t *testing.T, cfg Config) {
+	if cfg.Second == 0 {
+		cfg.Second = time.Second
+	}
+	if cfg.Rounds == 0 {
+		cfg.Rounds = 100
+	}
+	if cfg.Bubble == nil {
+		cfg.Bubble = func(t *testing.T, f func(t *testing.T)) { f(t) }
+	}
+	for _, test := range []struct {
+		name string
+		run  func(*suite)
+	}{
+		{"Create", (*suite).create},
+		{"Values", (*suite).values},
+		{"MustExist", (*suite).mustExist},
+		{"DeltaOnly", (*suite).deltaOnly},
+		{"Conditions", (*suite).conditions},
+		{"Delete", (*suite).delete},
+		{"Rename", (*suite).rename},
+		{"RenameIsAtomic", (*suite).renameIsAtomic},
+		{"Idle", (*suite).idle},
+		{"Absolute", (*suite).absolute},
+		{"Restart", (*suite).restart},
+		{"SeenNeverMovesBack", (*suite).seen},
+		{"OwnerAndLabels", (*suite).ownerAndLabels},
+		{"ConcurrentKeys", (*suite).concurrentKeys},
+		{"ConcurrentConditions", (*suite).concurrentConditions},
+		{"DeleteIsFinal", (*suite).deleteIsFinal},
+		{"List", (*suite).list},
+		{"ListWhileChanging", (*suite).listWhileChanging},
+		{"Find", (*suite).find},
+		{"Sweep", (*suite).sweep},
+		{"Requests/KeepEachOthersKeys", (*suite).requestsKeepKeys},
+		{"Requests/Update", (*suite).requestsUpdate},
+		{"Requests/ConsumeOnce", (*suite).requestsConsume},
+		{"Requests/SignOutIsFinal", (*suite).requestsSignOut},
+		{"Requests/RenewIsFinal", (*suite).requestsRenew},
+		{"Requests/ExpiryIsFinal", (*suite).requestsExpiry},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg.Bubble(t, func(t *testing.T) {
+				test.run(&suite{T: t, Config: cfg, store: cfg.New(t), ctx: t.Context()})
+			})
+		})
+	}
+}
+
+type suite struct {
+	*testing.T
+	Config
+	store session.Store
+	ctx   context.Context
+}
+
+func newID() (id session.ID) {
+	rand.Read(id[:])
+	return id
+}
+
+// delta returns the creation of a record that lives long.
+func (s *suite) delta(fields ...session.Field) *session.Delta {
+	now := time.Now()
+	return &session.Delta{Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(24 * time.Hour), Set: fields}
+}
+
+func (s *suite) commit(id session.ID, d *session.Delta) {
+	s.Helper()
+	if err := s.store.Commit(s.ctx, id, d); err != nil {
+		s.Fatalf("Commit(%+v): %v", d, err)
+	}
+}
+
+func (s *suite) made(fields ...session.Field) session.ID {
+	s.Helper()
+	id := newID()
+	s.commit(id, s.delta(fields...))
+	return id
+}
+
+func (s *suite) refused(id session.ID, d *session.Delta, want error) {
+	s.Helper()
+	if err := s.store.Commit(s.ctx, id, d); !errors.Is(err, want) {
+		s.Fatalf("Commit(%+v): %v, want %v", d, err, want)
+	}
+}
+
+func (s *suite) load(id session.ID) session.Record {
+	s.Helper()
+	r, err := s.store.Load(s.ctx, id)
+	if err != nil {
+		s.Fatalf("Load: %v", err)
+	}
+	if r.ID != id {
+		s.Fatalf("Load(%x) has the ID %x", id, r.ID)
+	}
+	return r
+}
+
+func (s *suite) absent(id session.ID) {
+	s.Helper()
+	if r, err := s.store.Load(s.ctx, id); !errors.Is(err, session.ErrNotFound) {
+		s.Fatalf("Load: %+v, %v, want ErrNotFound", r, err)
+	}
+}
+
+func fieldsOf(r session.Record) map[string]string {
+	m := map[string]string{}
+	for _, f := range r.Fields {
+		m[f.Key] = f.Value
+	}
+	return m
+}
+
+func (s *suite) has(id session.ID, fields ...session.Field) {
+	s.Helper()
+	r := s.load(id)
+	want := map[string]string{}
+	for _, f := range fields {
+		want[f.Key] = f.Value
+	}
+	if got := fieldsOf(r); !maps.Equal(got, want) || len(r.Fields) != len(got) {
+		s.Fatalf("the record has %.300q, want %.300q", r.Fields, fields)
+	}
+}
+
+// near reports whether two moments are the same to a store that keeps
+// milliseconds.
+func near(a, b time.Time) bool { return a.Sub(b).Abs() <= 2*time.Millisecond }
+
+func f(key, value string) session.Field { return session.Field{Key: key, Value: value} }
+
+func (s *suite) create() {
+	s.absent(newID())
+	d := s.delta(f("a", `1`), f("b", `"x"`))
+	id := newID()
+	s.commit(id, d)
+	s.has(id, d.Set...)
+	r := s.load(id)
+	if !near(r.Created, d.Seen) || !near(r.Seen, d.Seen) || r.Idle != d.Idle || !near(r.Expires, d.Expires) {
+		s.Errorf("clocks %v %v %v %v, want those of %+v", r.Created, r.Seen, r.Idle, r.Expires, d)
+	}
+	if r.Owner != "" || len(r.Labels) != 0 {
+		s.Errorf("owner %q, labels %v, want none", r.Owner, r.Labels)
+	}
+	s.refused(id, s.delta(f("a", `2`)), session.ErrExists)
+	s.has(id, d.Set...)
+
+	empty := s.made()
+	s.has(empty)
+}
+
+func (s *suite) values() {
+	var all [256]byte
+	for i := range all {
+		all[i] = byte(i)
+	}
+	id := newID()
+	fields := []session.Field{
+		f("text", `"汉字 \u0000 \" </script>"`),
+		f("键 with: odd {chars} 'and' \"quotes\"", `[1,2,{"a":null}]`),
+		f(strings.Repeat("k", 255), `true`),
+		f("large", `"`+strings.Repeat("0123456789", 6000)+`"`),
+	}
+	for i := range 200 {
+		fields = append(fields, f(fmt.Sprintf("key%d", i), fmt.Sprint(i)))
+	}
+	s.commit(id, s.delta(fields...))
+	s.has(id, fields...)
+	// Growing and shrinking by one keeps all others.
+	for range 3 {
+		s.commit(id, &session.Delta{Set: []session.Field{f("large", `0`)}})
+		fields[3].Value = `0`
+		s.has(id, fields...)
+		fields[3].Value = `"` + strings.Repeat("x", 20000) + `"`
+		s.commit(id, &session.Delta{Set: fields[3:4]})
+		s.has(id, fields...)
+	}
+}
+
+func (s *suite) mustExist() {
+	id := newID()
+	for _, d := range []*session.Delta{
+		{Set: []session.Field{f("a", `1`)}},
+		{Delete: []string{"a"}},
+		{Seen: time.Now()},
+		{Rename: newID()},
+		{},
+	} {
+		s.refused(id, d, session.ErrNotFound)
+		s.absent(id)
+		if d.Rename != (session.ID{}) {
+			s.absent(d.Rename)
+		}
+	}
+}
+
+func (s *suite) deltaOnly() {
+	id := s.made(f("a", `1`), f("b", `2`), f("c", `3`))
+	before := s.load(id)
+	s.commit(id, &session.Delta{Set: []session.Field{f("b", `20`), f("d", `4`)}, Delete: []string{"c", "absent"}})
+	s.has(id, f("a", `1`), f("b", `20`), f("d", `4`))
+	after := s.load(id)
+	if !after.Created.Equal(before.Created) || !after.Seen.Equal(before.Seen) || after.Idle != before.Idle || !after.Expires.Equal(before.Expires) {
+		s.Errorf("a delta without clocks changed them: %+v, was %+v", after, before)
+	}
+	// What was loaded before does not change under its reader.
+	if got := fieldsOf(before); got["b"] != `2` || got["c"] != `3` {
+		s.Errorf("a loaded record changed: %v", got)
+	}
+}
+
+func (s *suite) conditions() {
+	id := s.made(f("a", `1`))
+	set := []session.Field{f("b", `1`)}
+	s.refused(id, &session.Delta{If: []session.Field{f("a", `2`)}, Set: set}, session.ErrConflict)
+	s.refused(id, &session.Delta{If: []session.Field{f("a", ``)}, Set: set}, session.ErrConflict)
+	s.refused(id, &session.Delta{If: []session.Field{f("x", `1`)}, Set: set}, session.ErrConflict)
+	s.refused(id, &session.Delta{If: []session.Field{f("a", `1`), f("x", `1`)}, Set: set, Rename: newID()}, session.ErrConflict)
+	s.has(id, f("a", `1`))
+	s.commit(id, &session.Delta{If: []session.Field{f("a", `1`), f("x", ``)}, Set: set})
+	s.has(id, f("a", `1`), f("b", `1`))
+	s.commit(id, &session.Delta{If: []session.Field{f("a", `1`)}, Delete: []string{"a"}})
+	s.has(id, f("b", `1`))
+	s.refused(newID(), &session.Delta{If: []session.Field{f("a", `1`)}, Set: set}, session.ErrNotFound)
+}
+
+func (s *suite) delete() {
+	id := s.made(f("a", `1`))
+	for range 2 {
+		if err := s.store.Delete(s.ctx, id); err != nil {
+			s.Fatalf("Delete: %v", err)
+		}
+		s.absent(id)
+		s.refused(id, &session.Delta{Set: []session.Field{f("a", `2`)}}, session.ErrNotFound)
+		s.absent(id)
+	}
+	if err := s.store.Delete(s.ctx, newID()); err != nil {
+		s.Errorf("Delete of what never was: %v", err)
+	}
+}
+
+func (s *suite) rename() {
+	for range 20 { // from and to wherever the store puts them
+		owner := "owner"
+		id, to := newID(), newID()
+		d := s.delta(f("a", `1`))
+		d.Owner, d.Labels = &owner, []session.Label{{Name: "l", Value: "v"}}
+		s.commit(id, d)
+		other := s.made(f("o", `1`))
+		s.refused(id, &session.Delta{Rename: other, Set: d.Set}, session.ErrExists)
+		s.has(id, d.Set...)
+		s.has(other, f("o", `1`))
+
+		s.commit(id, &session.Delta{Rename: to, Set: []session.Field{f("b", `2`)}})
+		s.absent(id)
+		s.has(to, f("a", `1`), f("b", `2`))
+		if r := s.load(to); r.Owner != owner || !slices.Equal(r.Labels, d.Labels) || r.Idle != d.Idle || !near(r.Expires, d.Expires) {
+			s.Errorf("renamed record is %+v, want all of %+v", r, d)
+		}
+		s.refused(id, &session.Delta{Set: d.Set}, session.ErrNotFound)
+		s.refused(id, &session.Delta{Rename: newID()}, session.ErrNotFound)
+	}
+}
+
+// renameIsAtomic: of many who rename at once one succeeds, and nobody ever sees
+// both names.
+func (s *suite) renameIsAtomic() {
+	for range s.Rounds {
+		id := s.made(f("a", `1`))
+		var won atomic.Int32
+		var to [8]session.ID
+		var wg sync.WaitGroup
+		for i := range to {
+			to[i] = newID()
+			wg.Go(func() {
+				switch err := s.store.Commit(s.ctx, id, &session.Delta{Rename: to[i]}); {
+				case err == nil:
+					won.Add(1)
+				case !errors.Is(err, session.ErrNotFound):
+					s.Errorf("Commit: %v, want nil or ErrNotFound", err)
+				}
+				// If the new name is valid, the old one is not any more.
+				if _, err := s.store.Load(s.ctx, to[i]); err == nil {
+					if _, err := s.store.Load(s.ctx, id); err == nil {
+						s.Errorf("both names are valid")
+					}
+				}
+			})
+		}
+		wg.Wait()
+		n := 0
+		for _, id := range to {
+			if _, err := s.store.Load(s.ctx, id); err == nil {
+				n++
+			}
+		}
+		s.absent(id)
+		if won.Load() != 1 || n != 1 {
+			s.Fatalf("%d renames succeeded, %d records are there, want 1", won.Load(), n)
+		}
+	}
+}
+
+// gone asserts that no method knows the record any more.
+func (s *suite) gone(id session.ID) {
+	s.Helper()
+	s.absent(id)
+	now := time.Now()
+	s.refused(id, &session.Delta{Set: []session.Field{f("a", `2`)}, Seen: now, Idle: time.Hour, Expires: now.Add(time.Hour)}, session.ErrNotFound)
+	s.refused(id, &session.Delta{Rename: newID(), Seen: now}, session.ErrNotFound)
+	s.absent(id)
+	if l, ok := s.store.(session.Lister); ok {
+		if _, err := l.Find(s.ctx, id.Handle()); !errors.Is(err, session.ErrNotFound) {
+			s.Errorf("Find of an expired record: %v, want ErrNotFound", err)
+		}
+	}
+}
+
+func (s *suite) idle() {
+	id := newID()
+	d := s.delta(f("a", `1`))
+	d.Idle = 3 * s.Second
+	s.commit(id, d)
+	for range 4 { // commits keep it alive beyond its first idle time
+		time.Sleep(s.Second)
+		s.commit(id, &session.Delta{Seen: time.Now()})
+	}
+	s.has(id, f("a", `1`))
+	time.Sleep(d.Idle + s.Second/5)
+	s.gone(id)
+	// The place is free.
+	s.commit(id, s.delta(f("b", `2`)))
+	s.has(id, f("b", `2`))
+
+	d = s.delta()
+	d.Idle = s.Second
+	taken := newID()
+	s.commit(taken, d)
+	time.Sleep(s.Second + s.Second/5)
+	s.commit(id, &session.Delta{Rename: taken})
+	s.has(taken, f("b", `2`))
+}
+
+func (s *suite) absolute() {
+	id := newID()
+	d := s.delta()
+	d.Expires = time.Now().Add(3 * s.Second)
+	s.commit(id, d)
+	for range 2 {
+		time.Sleep(s.Second)
+		s.commit(id, &session.Delta{Seen: time.Now()})
+	}
+	time.Sleep(s.Second + s.Second/5)
+	s.gone(id)
+}
+
+func (s *suite) restart() {
+	id := s.made(f("a", `1`))
+	time.Sleep(s.Second)
+	now := time.Now()
+	s.commit(id, &session.Delta{Restart: true, Seen: now, Idle: 2 * s.Second, Expires: now.Add(3 * s.Second)})
+	r := s.load(id)
+	if !near(r.Created, now) || !near(r.Seen, now) || r.Idle != 2*s.Second || !near(r.Expires, now.Add(3*s.Second)) {
+		s.Errorf("restarted record is %+v, want clocks from %v", r, now)
+	}
+	s.has(id, f("a", `1`))
+	time.Sleep(2*s.Second + s.Second/5)
+	s.gone(id)
+}
+
+func (s *suite) seen() {
+	id := newID()
+	d := s.delta()
+	s.commit(id, d)
+	s.commit(id, &session.Delta{Seen: d.Seen.Add(-time.Minute)})
+	if r := s.load(id); !near(r.Seen, d.Seen) {
+		s.Errorf("Seen moved back to %v from %v", r.Seen, d.Seen)
+	}
+	later := d.Seen.Add(time.Minute)
+	s.commit(id, &session.Delta{Seen: later})
+	if r := s.load(id); !near(r.Seen, later) || !near(r.Created, d.Seen) {
+		s.Errorf("seen %v, created %v, want %v and %v", r.Seen, r.Created, later, d.Seen)
+	}
+}
+
+func (s *suite) ownerAndLabels() {
+	id := s.made(f("a", `1`))
+	owner := "用户 42"
+	s.commit(id, &session.Delta{Owner: &owner, Labels: []session.Label{{Name: "device", Value: "phone"}, {Name: "sid", Value: "x"}}})
+	check := func(owner string, labels ...session.Label) {
+		s.Helper()
+		r := s.load(id)
+		slices.SortFunc(r.Labels, func(a, b session.Label) int { return strings.Compare(a.Name, b.Name) })
+		if r.Owner != owner || !slices.Equal(r.Labels, labels) {
+			s.Fatalf("owner %q, labels %v, want %q, %v", r.Owner, r.Labels, owner, labels)
+		}
+		s.has(id, f("a", `1`))
+	}
+	device, sid := session.Label{Name: "device", Value: "phone"}, session.Label{Name: "sid", Value: "x"}
+	check(owner, device, sid)
+	s.commit(id, &session.Delta{Labels: []session.Label{{Name: "device", Value: "tablet"}}})
+	device.Value = "tablet"
+	check(owner, device, sid)
+	s.commit(id, &session.Delta{Labels: []session.Label{{Name: "sid"}, {Name: "absent"}}})
+	check(owner, device)
+	none := ""
+	s.commit(id, &session.Delta{Owner: &none})
+	check("", device)
+}
+
+func (s *suite) concurrentKeys() {
+	for range s.Rounds {
+		const n = 64
+		id := s.made()
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				if err := s.store.Commit(s.ctx, id, &session.Delta{Set: []session.Field{f(fmt.Sprintf("k%d", i), fmt.Sprint(i))}, Seen: time.Now()}); err != nil {
+					s.Errorf("Commit: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := fieldsOf(s.load(id)); len(got) != n {
+			s.Fatalf("%d of %d keys were kept", len(got), n)
+		}
+	}
+}
+
+func (s *suite) concurrentConditions() {
+	for range s.Rounds {
+		id := s.made(f("a", `0`))
+		var won atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				err := s.store.Commit(s.ctx, id, &session.Delta{If: []session.Field{f("a", `0`)}, Set: []session.Field{f("a", fmt.Sprint(i+1))}})
+				switch {
+				case err == nil:
+					won.Add(1)
+				case !errors.Is(err, session.ErrConflict):
+					s.Errorf("Commit: %v, want nil or ErrConflict", err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			s.Fatalf("%d commits found the condition true, want 1", won.Load())
+		}
+	}
+}
+
+func (s *suite) deleteIsFinal() {
+	for range s.Rounds {
+		id := s.made()
+		var wg sync.WaitGroup
+		var deleted atomic.Bool
+		for i := range 8 {
+			wg.Go(func() {
+				after := deleted.Load()
+				err := s.store.Commit(s.ctx, id, &session.Delta{Set: []session.Field{f(fmt.Sprint(i), `1`)}, Seen: time.Now()})
+				if err != nil && !errors.Is(err, session.ErrNotFound) || err == nil && after {
+					s.Errorf("Commit: %v, after the deletion: %v", err, after)
+				}
+			})
+		}
+		wg.Go(func() {
+			if err := s.store.Delete(s.ctx, id); err != nil {
+				s.Errorf("Delete: %v", err)
+			}
+			deleted.Store(true)
+		})
+		wg.Wait()
+		s.absent(id)
+	}
+}
+
+func (s *suite) lister() session.Lister {
+	l, ok := s.store.(session.Lister)
+	if !ok {
+		s.Skip("the store is no session.Lister")
+	}
+	return l
+}
+
+func (s *suite) listed(q session.Query) map[session.ID]session.Record {
+	s.Helper()
+	all := map[session.ID]session.Record{}
+	for r, err := range s.lister().List(s.ctx, q) {
+		if err != nil {
+			s.Fatalf("List(%+v): %v", q, err)
+		}
+		if _, twice := all[r.ID]; twice {
+			s.Fatalf("List(%+v) yields a record twice", q)
+		}
+		all[r.ID] = r
+	}
+	return all
+}
+
+func (s *suite) list() {
+	s.lister()
+	alice, bob := "alice"+newID().Handle().String(), "bob"+newID().Handle().String()
+	phone, tablet := session.Label{Name: "device", Value: "phone" + alice}, session.Label{Name: "device", Value: "tablet" + alice}
+	make := func(owner string, labels ...session.Label) session.ID {
+		d := s.delta(f("a", `"`+owner+`"`))
+		if owner != "" {
+			d.Owner = &owner
+		}
+		d.Labels = labels
+		id := newID()
+		s.commit(id, d)
+		return id
+	}
+	var ids []session.ID
+	for range 300 {
+		ids = append(ids, make(""))
+	}
+	a1, a2 := make(alice, phone), make(alice, tablet, session.Label{Name: "n", Value: "v"})
+	b1, b2 := make(bob, phone), make(bob)
+	x := make("", phone)
+	ids = append(ids, a1, a2, b1, b2, x)
+	check := func(q session.Query, want ...session.ID) {
+		s.Helper()
+		got := s.listed(q)
+		for _, id := range want {
+			if _, ok := got[id]; !ok {
+				s.Errorf("List(%+v) misses a record", q)
+			}
+		}
+		if !q.All && len(got) != len(want) {
+			s.Errorf("List(%+v) yields %d records, want %d", q, len(got), len(want))
+		}
+	}
+	check(session.Query{All: true}, ids...)
+	check(session.Query{Owner: alice}, a1, a2)
+	check(session.Query{Owner: bob}, b1, b2)
+	check(session.Query{Owner: "nobody" + alice})
+	check(session.Query{Label: phone}, a1, b1, x)
+	check(session.Query{Owner: alice, Label: phone}, a1)
+	check(session.Query{Owner: bob, Label: tablet})
+	for id, r := range s.listed(session.Query{Owner: alice, Fields: true}) {
+		want := s.load(id)
+		if r.Owner != alice || !near(r.Created, want.Created) || !near(r.Expires, want.Expires) || r.Idle != want.Idle ||
+			!maps.Equal(fieldsOf(r), fieldsOf(want)) || !slices.Equal(r.Labels, want.Labels) {
+			s.Errorf("listed %+v, want %+v", r, want)
+		}
+	}
+	// The list follows every change.
+	renamed := newID()
+	s.commit(a1, &session.Delta{Rename: renamed, Labels: []session.Label{tablet}})
+	check(session.Query{Label: phone}, b1, x)
+	check(session.Query{Label: tablet}, renamed, a2)
+	s.commit(x, &session.Delta{Owner: &alice})
+	check(session.Query{Owner: alice}, renamed, a2, x)
+	if err := s.store.Delete(s.ctx, a2); err != nil {
+		s.Fatal(err)
+	}
+	check(session.Query{Owner: alice}, renamed, x)
+	s.commit(renamed, &session.Delta{Set: []session.Field{f("large", `"`+strings.Repeat("x", 10000)+`"`)}})
+	check(session.Query{Owner: alice}, renamed, x)
+
+	d := s.delta()
+	d.Owner, d.Idle = &alice, s.Second
+	s.commit(newID(), d)
+	time.Sleep(s.Second + s.Second/5)
+	check(session.Query{Owner: alice}, renamed, x)
+
+	ctx, cancel := context.WithCancel(s.ctx)
+	cancel()
+	for _, err := range s.lister().List(ctx, session.Query{All: true}) {
+		if !errors.Is(err, context.Canceled) {
+			s.Errorf("List with a context that has ended: %v", err)
+		}
+	}
+}
+
+// listWhileChanging: a session that is there all the time is listed exactly
+// once, whatever begins, ends and grows around it.
+func (s *suite) listWhileChanging() {
+	s.lister()
+	stay := map[session.ID]bool{}
+	for range 500 {
+		stay[s.made()] = true
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil && i < 5000; i++ {
+				id := newID()
+				if err := s.store.Commit(s.ctx, id, s.delta(f("a", `"`+strings.Repeat("x", i%700)+`"`))); err != nil {
+					s.Errorf("Commit: %v", err)
+					return
+				}
+				if i%8 != 0 {
+					if err := s.store.Delete(s.ctx, id); err != nil {
+						s.Errorf("Delete: %v", err)
+					}
+				}
+			}
+		})
+	}
+	for range 10 {
+		got := s.listed(session.Query{All: true})
+		n := 0
+		for id := range stay {
+			if _, ok := got[id]; ok {
+				n++
+			}
+		}
+		if n != len(stay) {
+			s.Errorf("%d of %d sessions that were there all the time are listed", n, len(stay))
+		}
+	}
+	cancel()
+	wg.Wait()
+}
+
+func (s *suite) find() {
+	l := s.lister()
+	id := s.made(f("a", `1`))
+	r, err := l.Find(s.ctx, id.Handle())
+	if err != nil || r.ID != id || fieldsOf(r)["a"] != `1` {
+		s.Errorf("Find: %+v, %v", r, err)
+	}
+	if _, err := l.Find(s.ctx, newID().Handle()); !errors.Is(err, session.ErrNotFound) {
+		s.Errorf("Find of what never was: %v, want ErrNotFound", err)
+	}
+}
+
+func (s *suite) sweep() {
+	sweeper, ok := s.store.(session.Sweeper)
+	if !ok {
+		s.Skip("the store is no session.Sweeper")
+	}
+	const n = 300
+	owner := "owner"
+	dead := map[session.ID]bool{}
+	var stay []session.ID
+	for i := range n {
+		d := s.delta(f("a", fmt.Sprintf(`"%s"`, strings.Repeat("x", i))))
+		if i%3 == 0 {
+			d.Owner = &owner
+		}
+		id := newID()
+		if i%2 == 0 {
+			d.Idle = s.Second
+			dead[id] = true
+		} else {
+			stay = append(stay, id)
+		}
+		s.commit(id, d)
+	}
+	time.Sleep(s.Second + s.Second/5)
+	owned := 0
+	for r, err := range sweeper.Sweep(s.ctx) {
+		if err != nil {
+			s.Fatalf("Sweep: %v", err)
+		}
+		if dead[r.ID] {
+			delete(dead, r.ID)
+			if r.Owner == owner {
+				owned++
+			}
+		}
+	}
+	if len(dead) != 0 || owned != n/6 {
+		s.Errorf("%d of %d were not swept, %d of %d had their owner", len(dead), n/2, owned, n/6)
+	}
+	for i, id := range stay {
+		s.has(id, f("a", fmt.Sprintf(`"%s"`, strings.Repeat("x", 2*i+1))))
+	}
+	for r, err := range sweeper.Sweep(s.ctx) {
+		if slices.Contains(stay, r.ID) || err != nil {
+			s.Errorf("a second Sweep yields %v, %v", r.ID.Handle(), err)
+		}
+	}
+}
+
+// requests is a Manager over the store and a handler behind it.
+func (s *suite) requests(cfg session.Config, h func(s *session.Session, w http.ResponseWriter, r *http.Request)) func(path, cookie string) *http.Response {
+	cfg.Store = s.store
+	m, err := session.New(cfg)
+	if err != nil {
+		s.Fatal(err)
+	}
+	handler := m.Handler(m.With(func(w http.ResponseWriter, r *http.Request, ses *session.Session) { h(ses, w, r) }))
+	return func(path, cookie string) *http.Response {
+		r := httptest.NewRequestWithContext(s.ctx, "GET", path, nil)
+		if cookie != "" {
+			r.Header.Set("Cookie", cookie)
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Result()
+	}
+}
+
+// cookieOf returns the cookie that the answer sets, ready to be sent.
+func (s *suite) cookieOf(r *http.Response) string {
+	s.Helper()
+	if len(r.Cookies()) != 1 {
+		s.Fatalf("status %d with %d cookies, want one", r.StatusCode, len(r.Cookies()))
+	}
+	return r.Cookies()[0].Name + "=" + r.Cookies()[0].Value
+}
+
+var (
+	count = session.NewKey[int]("count")
+	name  = session.NewKey[string]("name")
+)
+
+const requestsAtOnce = 64
+
+func (s *suite) requestsKeepKeys() {
+	do := s.requests(session.Config{}, func(ses *session.Session, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/count" {
+			n := 0
+			for i := range requestsAtOnce {
+				if _, ok := session.NewKey[string](fmt.Sprintf("/%d", i)).Get(ses); ok {
+					n++
+				}
+			}
+			fmt.Fprint(w, n)
+			return
+		}
+		time.Sleep(s.Second / 200)
+		session.NewKey[string](r.URL.Path).Set(ses, r.URL.Path)
+	})
+	for range s.Rounds {
+		cookie := s.cookieOf(do("/first", ""))
+		var wg sync.WaitGroup
+		for i := range requestsAtOnce {
+			wg.Go(func() {
+				if r := do(fmt.Sprintf("/%d", i), cookie); r.StatusCode != http.StatusOK || len(r.Cookies()) != 0 {
+					s.Errorf("status %d, cookies %v", r.StatusCode, r.Cookies())
+				}
+			})
+		}
+		wg.Wait()
+		if got := body(do("/count", cookie)); got != fmt.Sprint(requestsAtOnce) {
+			s.Fatalf("%s of %d keys were kept", got, requestsAtOnce)
+		}
+	}
+}
+
+func (s *suite) requestsUpdate() {
+	do := s.requests(session.Config{}, func(ses *session.Session, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/read" {
+			n, _ := count.Get(ses)
+			fmt.Fprint(w, n)
+			return
+		}
+		if err := count.Update(r.Context(), ses, func(n int) int { return n + 1 }); err != nil {
+			s.Errorf("Update: %v", err)
+		}
+	})
+	for range max(1, s.Rounds/10) {
+		cookie := s.cookieOf(do("/", ""))
+		var wg sync.WaitGroup
+		for range requestsAtOnce {
+			wg.Go(func() { do("/", cookie) })
+		}
+		wg.Wait()
+		if got := body(do("/read", cookie)); got != fmt.Sprint(requestsAtOnce+1) {
+			s.Fatalf("the count is %s, want %d", got, requestsAtOnce+1)
+		}
+	}
+}
+
+func body(r *http.Response) string {
+	var b strings.Builder
+	_ = r.Write(&b)
+	_, text, _ := strings.Cut(b.String(), "\r\n\r\n")
+	return text
+}
+
+func (s *suite) requestsConsume() {
+	var won atomic.Int32
+	do := s.requests(session.Config{}, func(ses *session.Session, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/first" {
+			name.Set(ses, "once")
+			return
+		}
+		v, ok, err := name.Consume(r.Context(), ses)
+		if err != nil || ok && v != "once" {
+			s.Errorf("Consume: %q, %v, %v", v, ok, err)
+		}
+		if ok {
+			won.Add(1)
+		}
+	})
+	for i := range s.Rounds {
+		cookie := s.cookieOf(do("/first", ""))
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() { do("/", cookie) })
+		}
+		wg.Wait()
+		if won.Load() != int32(i+1) {
+			s.Fatalf("%d requests got the value of %d sessions", won.Load(), i+1)
+		}
+	}
+}
+
+// ends runs a slow request that changes the session while end happens, and
+// asserts that the old cookie is worth nothing then.
+func (s *suite) ends(cfg session.Config, path string, end func(do func(path, cookie string) *http.Response, cookie string)) {
+	do := s.requests(cfg, func(ses *session.Session, w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/first":
+			name.Set(ses, "alex")
+		case "/slow":
+			n, ok := name.Get(ses)
+			if !ok {
+				s.Errorf("the slow request came too late: %q", n)
+			}
+			time.Sleep(s.Second / 50)
+			name.Set(ses, "slow")
+		case "/long":
+			time.Sleep(2 * s.Second)
+			name.Set(ses, "long")
+		case "/out":
+			ses.Destroy()
+		case "/renew":
+			ses.Renew()
+		case "/read":
+			n, _ := name.Get(ses)
+			fmt.Fprint(w, n)
+		}
+	})
+	rounds := s.Rounds
+	if path == "/long" {
+		rounds = max(1, rounds/20)
+	}
+	for range rounds {
+		cookie := s.cookieOf(do("/first", ""))
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				r := do(path, cookie)
+				if r.StatusCode != http.StatusConflict {
+					s.Errorf("a request under way when the session ended: status %d, want 409", r.StatusCode)
+				}
+				if len(r.Cookies()) != 0 {
+					// It would put out the cookie of a session that has begun
+					// since.
+					s.Errorf("it sets a cookie: %v", r.Cookies())
+				}
+			})
+		}
+		time.Sleep(s.Second / 100)
+		end(do, cookie)
+		wg.Wait()
+		if got := body(do("/read", cookie)); got != "" {
+			s.Fatalf("the session that ended is back with %q", got)
+		}
+	}
+}
+
+func (s *suite) requestsSignOut() {
+	s.ends(session.Config{}, "/slow", func(do func(path, cookie string) *http.Response, cookie string) {
+		if r := do("/out", cookie); !strings.Contains(r.Header.Get("Set-Cookie"), "Max-Age=0") {
+			s.Errorf("sign-out sets %q", r.Header.Get("Set-Cookie"))
+		}
+	})
+}
+
+func (s *suite) requestsRenew() {
+	s.ends(session.Config{}, "/slow", func(do func(path, cookie string) *http.Response, cookie string) {
+		fresh := s.cookieOf(do("/renew", cookie))
+		if fresh == cookie {
+			s.Errorf("the cookie is the same after Renew")
+		}
+		time.Sleep(s.Second / 20)
+		if got := body(do("/read", fresh)); got != "alex" {
+			s.Errorf("under the new cookie the name is %q, want alex", got)
+		}
+	})
+}
+
+func (s *suite) requestsExpiry() {
+	s.ends(session.Config{Idle: s.Second}, "/long", func(func(path, cookie string) *http.Response, string) {})
+}
