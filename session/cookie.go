@@ -81,14 +81,14 @@ func (c *cookie) read(h http.Header) (string, error) {
 		for line != "" {
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
-			name, v, ok := strings.Cut(pair, "=")
-			if !ok || strings.Trim(name, " \t") != c.name {
+			name, v, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			if strings.TrimRight(name, " \t") != c.name {
 				continue
 			}
 			if found {
 				return "", errDuplicate
 			}
-			value, found = strings.Trim(v, " \t"), true
+			value, found = v, true
 		}
 	}
 	if !found {

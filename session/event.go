@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 )
 
@@ -59,6 +60,8 @@ const (
 	Revoked
 	// Expired: one of the two clocks ran out.
 	Expired
+	// Evicted: it gave way in a store that was full.
+	Evicted
 )
 
 // String returns the reason in lower case.
@@ -70,6 +73,8 @@ func (r Reason) String() string {
 		return "revoked"
 	case Expired:
 		return "expired"
+	case Evicted:
+		return "evicted"
 	}
 	return ""
 }
@@ -91,8 +96,13 @@ func (m *Manager) observe(ctx context.Context, e Event) {
 	}
 }
 
-// failed reports what the client sees nothing of, or too little.
+// failed reports what the client sees nothing of, or too little. That a session
+// ended under a request is no fault of anybody and is not logged as one.
 func (m *Manager) failed(ctx context.Context, h Handle, err error) {
 	m.observe(ctx, Event{Kind: Failed, Handle: h, Err: err})
-	m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "session: "+Failed.String(), slog.Any("session", h), slog.Any("error", err))
+	level := slog.LevelError
+	if errors.Is(err, ErrEnded) {
+		level = slog.LevelDebug
+	}
+	m.cfg.Logger.LogAttrs(ctx, level, "session: "+Failed.String(), slog.Any("session", h), slog.Any("error", err))
 }

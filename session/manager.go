@@ -323,7 +323,11 @@ func (m *Manager) Sweep(ctx context.Context) (int, error) {
 			return n, fmt.Errorf("session: sweep: %w", err)
 		}
 		n++
-		m.observe(ctx, Event{Kind: Ended, Reason: Expired, Handle: r.ID.Handle(), Owner: r.Owner})
+		reason := Expired
+		if time.Now().Before(r.Deadline()) {
+			reason = Evicted
+		}
+		m.observe(ctx, Event{Kind: Ended, Reason: reason, Handle: r.ID.Handle(), Owner: r.Owner})
 	}
 	return n, nil
 }

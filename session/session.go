@@ -29,10 +29,19 @@ type Session struct {
 	// that is to be created. Empty: there is none.
 	value string
 
-	// What is to be committed. If value is set and live is not, a session is
-	// to be created.
+	*changes // &unchanged, or made by change
+
+	ended    bool     // the store has it no more, as a commit found out
+	reported []string // unreadable keys
+	loading  boundContext
+	header   [2]string // room for two header values
+}
+
+// changes are what a request has done to its session since the last commit. If
+// the session has a value and is not live, it is to be created besides.
+type changes struct {
 	pending   []Field // Value empty: delete
-	pendBuf   [2]Field
+	buf       [2]Field
 	newValue  string // unless empty, rec is to be renamed to newID
 	newID     ID
 	dead      ID // unless zero, to be deleted first
@@ -43,11 +52,24 @@ type Session struct {
 	owner     *string
 	labels    []Label
 	err       error // a value that cannot be stored; the commit fails with it
+}
 
-	loading  boundContext
-	delta    Delta
-	ended    bool     // the store has it no more, as a commit found out
-	reported []string // unreadable keys
+// unchanged is what most requests share; it is never written to.
+var unchanged changes
+
+// change returns what can be written to.
+func (s *Session) change() *changes {
+	if s.changes == &unchanged {
+		s.changes = new(changes)
+	}
+	return s.changes
+}
+
+// invalid notes that the commit must fail. The first reason counts.
+func (s *Session) invalid(err error) {
+	if err != nil && s.err == nil {
+		s.change().err = err
+	}
 }
 
 // load fills the session from what the request carries.
@@ -191,13 +213,11 @@ func (s *Session) SetOwner(owner string) {
 	if owner == "" {
 		return
 	}
-	if err := checkName(owner); err != nil && s.err == nil {
-		s.err = err
-	}
 	s.begin()
 	s.renew()
-	s.owner = &owner
-	s.restart = true
+	s.invalid(checkName(owner))
+	c := s.change()
+	c.owner, c.restart = &owner, true
 }
 
 // SetLabel gives the session a label by which it can be listed and ended, in
@@ -210,21 +230,20 @@ func (s *Session) SetLabel(name, value string) {
 	if value == "" && s.value == "" {
 		return
 	}
-	err := errors.Join(checkName(name), checkName(value))
 	if name == "" {
-		err = fmt.Errorf("%w: a label without a name", ErrValue)
+		s.invalid(fmt.Errorf("%w: a label without a name", ErrValue))
 	}
-	if err != nil && s.err == nil {
-		s.err = err
-	}
+	s.invalid(checkName(name))
+	s.invalid(checkName(value))
 	s.begin()
-	for i := range s.labels {
-		if s.labels[i].Name == name {
-			s.labels[i].Value = value
+	c := s.change()
+	for i := range c.labels {
+		if c.labels[i].Name == name {
+			c.labels[i].Value = value
 			return
 		}
 	}
-	s.labels = append(s.labels, Label{name, value})
+	c.labels = append(c.labels, Label{name, value})
 }
 
 // SetTimeouts gives this session its own two clocks in place of [Config.Idle]
@@ -234,14 +253,15 @@ func (s *Session) SetLabel(name, value string) {
 func (s *Session) SetTimeouts(idle, absolute time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if (idle < 0 || absolute < 0) && s.err == nil {
-		s.err = fmt.Errorf("%w: timeouts %v and %v", ErrValue, idle, absolute)
+	if idle < 0 || absolute < 0 {
+		s.invalid(fmt.Errorf("%w: timeouts %v and %v", ErrValue, idle, absolute))
 	}
+	c := s.change()
 	if idle != 0 {
-		s.idle = idle
+		c.idle = idle
 	}
 	if absolute != 0 {
-		s.absolute = absolute
+		c.absolute = absolute
 	}
 }
 
@@ -257,7 +277,8 @@ func (s *Session) Renew() {
 
 func (s *Session) renew() {
 	if s.live && s.newValue == "" {
-		s.newValue, s.newID = newValue()
+		c := s.change()
+		c.newValue, c.newID = newValue()
 	} else if s.value != "" && !s.live {
 		// Never sent to anybody, but its Secret may have been used.
 		s.value, s.rec.ID = newValue()
@@ -274,14 +295,15 @@ func (s *Session) Destroy() {
 }
 
 func (s *Session) destroy() {
+	dead, owner := s.dead, s.deadOwner
 	if s.live {
-		s.dead, s.deadOwner = s.rec.ID, s.rec.Owner
+		dead, owner = s.rec.ID, s.rec.Owner
 	}
-	s.live, s.value, s.rec = false, "", Record{}
-	s.pending, s.labels, s.owner = nil, nil, nil
-	s.newValue, s.newID = "", ID{}
-	s.idle, s.absolute, s.restart = 0, 0, false
-	s.err, s.ended = nil, false
+	s.live, s.ended, s.value, s.rec, s.changes = false, false, "", Record{}, &unchanged
+	if dead != (ID{}) {
+		c := s.change()
+		c.dead, c.deadOwner = dead, owner
+	}
 }
 
 // begin makes an identifier for a session that is to be created, unless there
@@ -322,9 +344,7 @@ func (s *Session) set(key, raw string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		if s.err == nil {
-			s.err = err
-		}
+		s.invalid(err)
 		return
 	}
 	if raw == "" && s.value == "" {
@@ -335,16 +355,17 @@ func (s *Session) set(key, raw string, err error) {
 }
 
 func (s *Session) put(key, raw string) {
-	for i := range s.pending {
-		if s.pending[i].Key == key {
-			s.pending[i].Value = raw
+	c := s.change()
+	for i := range c.pending {
+		if c.pending[i].Key == key {
+			c.pending[i].Value = raw
 			return
 		}
 	}
-	if s.pending == nil {
-		s.pending = s.pendBuf[:0]
+	if c.pending == nil {
+		c.pending = c.buf[:0]
 	}
-	s.pending = append(s.pending, Field{key, raw})
+	c.pending = append(c.pending, Field{key, raw})
 }
 
 // unreadable reports a stored value that did not decode, without the decoder's
@@ -382,6 +403,9 @@ func (s *Session) Commit(ctx context.Context) error {
 
 // changed reports whether there is anything to commit.
 func (s *Session) changed() bool {
+	if s.changes == &unchanged {
+		return s.value != "" && !s.live
+	}
 	return len(s.pending) > 0 || s.newValue != "" || s.dead != ID{} || s.value != "" && !s.live ||
 		s.owner != nil || len(s.labels) > 0 || s.err != nil || s.live && (s.idle != 0 || s.absolute != 0)
 }
@@ -416,11 +440,12 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 			return fmt.Errorf("session: end: %w", err)
 		}
 		s.m.observe(ctx, Event{Kind: Ended, Reason: SignedOut, Handle: s.dead.Handle(), Owner: s.deadOwner})
-		s.dead, s.deadOwner = ID{}, ""
 		if s.value == "" {
+			s.changes = &unchanged
 			s.setCookie("", now)
 			return nil
 		}
+		s.dead, s.deadOwner = ID{}, ""
 	}
 
 	d := s.makeDelta(now, conditions)
@@ -470,8 +495,7 @@ func (s *Session) fits() error {
 }
 
 func (s *Session) makeDelta(now time.Time, conditions []Field) *Delta {
-	s.delta = Delta{Create: !s.live, Rename: s.newID, If: conditions, Seen: now, Owner: s.owner, Labels: s.labels, Restart: s.restart}
-	d := &s.delta
+	d := &Delta{Create: !s.live, Rename: s.newID, If: conditions, Seen: now, Owner: s.owner, Labels: s.labels, Restart: s.restart}
 	deletes := false
 	for _, f := range s.pending {
 		deletes = deletes || f.Value == ""
@@ -530,9 +554,7 @@ func (s *Session) committed(ctx context.Context, d *Delta) {
 	s.rec.Labels = MergeLabels(s.rec.Labels, d.Labels)
 	s.rec.Fields = MergeFields(s.rec.Fields, d.Set, d.Delete)
 	s.live = true
-	s.pending, s.labels, s.owner = nil, nil, nil
-	s.newValue, s.newID = "", ID{}
-	s.idle, s.absolute, s.restart = 0, 0, false
+	s.changes = &unchanged
 
 	switch {
 	case d.Create:
@@ -608,10 +630,9 @@ func (s *Session) touch(ctx context.Context) {
 	if s.now.Sub(s.rec.Seen) < step || !s.m.firstTouch(s.rec.ID, s.now, step) {
 		return
 	}
-	s.delta = Delta{Seen: s.now}
 	bounded := detach(ctx, s.m.cfg.Timeout)
 	defer bounded.stop()
-	if err := s.m.store.Commit(bounded, s.rec.ID, &s.delta); err != nil && !errors.Is(err, ErrNotFound) {
+	if err := s.m.store.Commit(bounded, s.rec.ID, &Delta{Seen: s.now}); err != nil && !errors.Is(err, ErrNotFound) {
 		// The visitor's answer does not depend on it.
 		s.m.failed(ctx, s.rec.ID.Handle(), fmt.Errorf("session: touch: %w", err))
 	}

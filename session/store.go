@@ -209,6 +209,7 @@ type Lister interface {
 // are requests.
 type Sweeper interface {
 	// Sweep removes records whose deadline has passed, in small steps that
-	// hold nobody up, and yields each without its fields once it is gone.
+	// hold nobody up, and yields each without its fields once it is gone. A
+	// store that had to remove others for want of room yields those too.
 	Sweep(ctx context.Context) iter.Seq2[Record, error]
 }

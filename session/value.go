@@ -90,7 +90,7 @@ func decode[T any](raw string) (T, error) {
 			return v, nil
 		}
 	case *[]byte:
-		if n := len(raw) - 2; n >= 0 && raw[0] == '"' && raw[n+1] == '"' {
+		if n := len(raw) - 2; n >= 0 && raw[0] == '"' && raw[n+1] == '"' && plain(raw[1:n+1]) {
 			if b, err := base64.StdEncoding.DecodeString(raw[1 : n+1]); err == nil {
 				*p = b
 				return v, nil

@@ -47,7 +47,7 @@ func (x *exchange) load(ctx context.Context) (*Session, error) {
 	if x.s != nil || x.err != nil {
 		return x.s, x.err
 	}
-	s := &Session{m: x.m, x: x, now: time.Now()}
+	s := &Session{m: x.m, x: x, now: time.Now(), changes: &unchanged}
 	if err := s.load(ctx); err != nil {
 		if ctx.Err() == nil {
 			x.err = err // one question to a store that is down, not ten
@@ -104,23 +104,24 @@ func (s *Session) finish() error {
 	} else {
 		s.touch(ctx)
 	}
-	s.x.w.protect()
+	s.protect()
 	s.m.sweepIfDue(s.now)
 	return nil
 }
 
 // protect keeps an answer that used the session out of shared caches, and one
 // that sets the cookie out of every cache, whatever the handler said.
-func (w *writer) protect() {
-	h := w.rw.Header()
-	const field, name = "Vary", "Cookie"
-	vary := h[field]
-	if !listed(vary, name) && !listed(vary, "*") {
-		h[field] = append(vary, name)
+func (s *Session) protect() {
+	h := s.x.w.rw.Header()
+	s.header = [2]string{"Cookie", "no-store"}
+	if vary := h["Vary"]; len(vary) == 0 {
+		h["Vary"] = s.header[0:1:1]
+	} else if !listed(vary, "Cookie") && !listed(vary, "*") {
+		h["Vary"] = append(vary, "Cookie")
 	}
 	cc := h["Cache-Control"]
-	if len(cc) == 0 || w.cookie && !listed(cc, "no-store") && !listed(cc, "private") {
-		h["Cache-Control"] = []string{"no-store"}
+	if len(cc) == 0 || s.x.w.cookie && !listed(cc, "no-store") && !listed(cc, "private") {
+		h["Cache-Control"] = s.header[1:2:2]
 	}
 }
 
