@@ -98,12 +98,15 @@ func (c *cookie) read(h http.Header) (string, error) {
 		return "", errMalformed
 	}
 	for i := range valueLen {
-		c := value[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+		if !inBase64URL(value[i]) {
 			return "", errMalformed
 		}
 	}
 	return value, nil
+}
+
+func inBase64URL(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
 // set puts the cookie into the header, in place of one that was put there

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -174,12 +175,7 @@ func (q *Query) Match(r *Record) bool {
 	if q.Label.Name == "" {
 		return q.Owner != ""
 	}
-	for _, l := range r.Labels {
-		if l == q.Label {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.Labels, q.Label)
 }
 
 // ErrQuery says that a [Query] selects nothing or is contradictory.

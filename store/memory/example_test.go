@@ -14,7 +14,7 @@ func ExampleNew() {
 	if err != nil {
 		panic(err)
 	}
-	var app http.Handler = http.NotFoundHandler()
+	app := http.NotFoundHandler()
 	_ = sessions.Handler(app) // what the server serves
 
 	fmt.Println(store.Stats().Sessions, "sessions")

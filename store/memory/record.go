@@ -2,6 +2,7 @@ package memory
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -193,12 +194,7 @@ func changes(d *session.Delta, key []byte) bool {
 			return true
 		}
 	}
-	for _, k := range d.Delete {
-		if k == string(key) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(d.Delete, string(key))
 }
 
 // makeRecord turns a block into a record. Its strings are parts of payload,

@@ -184,8 +184,10 @@ func id(n int) (id session.ID) {
 
 func record(owner string, size int) *session.Delta {
 	now := time.Now()
-	d := &session.Delta{Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(24 * time.Hour),
-		Set: []session.Field{{Key: "k", Value: `"` + strings.Repeat("x", size) + `"`}}}
+	d := &session.Delta{
+		Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(24 * time.Hour),
+		Set: []session.Field{{Key: "k", Value: `"` + strings.Repeat("x", size) + `"`}},
+	}
 	if owner != "" {
 		d.Owner = &owner
 	}

@@ -78,7 +78,7 @@ func (t *table) growth(n int) int {
 	if (t.n+n)*5 <= len(t.slots)*4 {
 		return 0
 	}
-	return 8 * (max(minSlots, len(t.slots)/4+1, n*2))
+	return 8 * max(minSlots, len(t.slots)/4+1, n*2)
 }
 
 // put stores the slot at the first free one from i on and returns where.

@@ -1,0 +1,52 @@
+# make test   install what the suites need, run all of them, fail if one was skipped
+# make check  lint
+# make bench  measure us beside our rivals (minutes; needs wrk)
+# make fuzz   each fuzz target for FUZZTIME
+# make run    the tutorial on http://localhost:9000
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+GO ?= go
+FUZZTIME ?= 5m
+GOLANGCI := v2.15.0
+LINT := bin/golangci-lint-$(GOLANGCI)
+
+.PHONY: test check bench fuzz run setup vuln
+
+test: setup
+	GATEHOUSE_TEST_ALL=1 $(GO) test -race -json ./... | $(GO) run ./internal/noskip
+	cd bench && $(GO) vet ./... && $(GO) test ./...
+
+# What the tests use from outside of Go: installed where that is known how, else
+# named.
+setup:
+	@.ci/setup
+
+check: $(LINT)
+	$(GO) mod tidy -diff
+	cd bench && $(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+$(LINT):
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv bin/golangci-lint $@
+
+bench:
+	cd bench && $(GO) run .
+
+# Every fuzz target of the module, one after the other.
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+# Known vulnerabilities in what we use; it asks a database on the network.
+vuln:
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
+run:
+	$(GO) run ./cmd/gatehouse demo

@@ -1,0 +1,104 @@
+package archtest
+
+import (
+	"bufio"
+	"bytes"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/seed-64ad3862/gatehouse"
+
+// fences say what a package may depend on beside the standard library, directly
+// or not, tests aside.
+var fences = []struct {
+	pkg    string
+	may    []string
+	reason string
+}{
+	{"session", nil, "an importer of sessions gets the standard library and nothing else"},
+	{"csrf", []string{"session"}, "tokens belong to sessions; a guard against forgery must not bring a supply chain with it"},
+	{"csrf/tornado", nil, "wire formats need nobody; whoever migrates reads this package alone"},
+	{"captcha", []string{"golang.org/x/text"}, "answers are folded with the Unicode tables; a renderer is the application's choice"},
+	{"captcha/still", []string{"captcha", "golang.org/x/text"}, "a picture is drawn with the standard library"},
+	{"store/memory", []string{"session"}, "the default store must cost nothing to import"},
+	{"store/storetest", []string{"session"}, "third parties import it into their tests"},
+}
+
+// order is the way a request flows. A package may import those before it.
+var order = []string{"session", "csrf", "captcha", "store", "examples", "cmd"}
+
+func deps(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...)
+	cmd.Dir = "../.."
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v\n%s", args, err, stderr.Bytes())
+	}
+	var lines []string
+	for sc := bufio.NewScanner(bytes.NewReader(out)); sc.Scan(); {
+		if line := strings.TrimSpace(sc.Text()); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func TestFences(t *testing.T) {
+	for _, f := range fences {
+		pkg := module + "/" + f.pkg
+		found := false
+		for _, dep := range deps(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./"+f.pkg) {
+			if dep == pkg {
+				found = true
+				continue
+			}
+			if !slices.ContainsFunc(f.may, func(may string) bool {
+				return dep == module+"/"+may || strings.HasPrefix(dep, module+"/"+may+"/") || dep == may || strings.HasPrefix(dep, may+"/")
+			}) {
+				t.Errorf("%s depends on %s; it may not: %s", f.pkg, dep, f.reason)
+			}
+		}
+		if !found {
+			t.Errorf("%s is not there", f.pkg)
+		}
+	}
+}
+
+func TestOrder(t *testing.T) {
+	rank := func(path string) int {
+		first, _, _ := strings.Cut(strings.TrimPrefix(path, module+"/"), "/")
+		return slices.Index(order, first)
+	}
+	for _, line := range deps(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
+		words := strings.Fields(line)
+		pkg := words[0]
+		if strings.HasPrefix(pkg, module+"/internal/") {
+			continue
+		}
+		if rank(pkg) < 0 {
+			t.Errorf("%s has no place in the order: name it there", pkg)
+		}
+		for _, imp := range words[1:] {
+			if strings.HasPrefix(imp, module+"/") && rank(imp) > rank(pkg) {
+				t.Errorf("%s imports %s, which stands after it", pkg, imp)
+			}
+		}
+	}
+}
+
+// TestTestsOnly: what only tests need stays out of every program.
+func TestTestsOnly(t *testing.T) {
+	for _, dep := range deps(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./cmd/...", "./session/...", "./csrf/...", "./captcha/...") {
+		for _, not := range []string{"github.com/chromedp", module + "/store/storetest", "testing"} {
+			if dep == not || strings.HasPrefix(dep, not+"/") {
+				t.Errorf("a program would contain %s", dep)
+			}
+		}
+	}
+}
