@@ -64,7 +64,7 @@ var classes = func() (sizes []int) {
 		sizes = append(sizes, size)
 		switch {
 		case size < 256:
-			size += 8
+			size += 4
 		case size < 512:
 			size += 16
 		case size < 1024:
@@ -80,9 +80,9 @@ var classes = func() (sizes []int) {
 
 func classOf(size int) int {
 	if size <= 256 {
-		return (max(size, 64) - 64 + 7) / 8
+		return (max(size, 64) - 64 + 3) / 4
 	}
-	for c := (256 - 64) / 8; c < len(classes); c++ {
+	for c := (256 - 64) / 4; c < len(classes); c++ {
 		if size <= classes[c] {
 			return c
 		}
