@@ -562,7 +562,12 @@ func TestCacheHeaders(t *testing.T) {
 	set("/own", "private, max-age=60", "Accept-Encoding", false)
 	set("/public", "public, max-age=60", "accept-encoding, cookie", true)
 	set("/private", "private, max-age=60", "*", true)
+	a.handle("/token", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "private, max-age=60")
+		s.Secret("csrf")
+	})
 	for _, test := range []struct{ path, cookie, cc, vary string }{
+		{"/token", c, "no-store", "Cookie"},
 		{"/plain", c, "", ""},
 		{"/get", c, "no-store", "Cookie"},
 		{"/get", "", "no-store", "Cookie"},

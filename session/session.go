@@ -33,6 +33,7 @@ type Session struct {
 
 	ended    bool     // the store has it no more, as a commit found out
 	reported []string // unreadable keys
+	secrets  bool     // the answer may show what was made of a Secret
 	loading  boundContext
 	header   [2]string // room for two header values
 }
@@ -178,11 +179,13 @@ func (s *Session) Deadline() time.Time {
 // identifier, for the purpose: tokens in forms are made of it. It is derived
 // from the cookie, not stored; another purpose has another secret, and so has
 // the session after Renew, SetOwner or Destroy. If there is no session, one
-// begins.
+// begins. The answer is kept out of every cache, whatever Cache-Control the
+// handler sets: it may show what was made of the secret.
 func (s *Session) Secret(purpose string) [32]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begin()
+	s.secrets = true
 	if s.newValue != "" {
 		return secretOf(s.newValue, purpose)
 	}

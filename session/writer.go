@@ -109,8 +109,9 @@ func (s *Session) finish() error {
 	return nil
 }
 
-// protect keeps an answer that used the session out of shared caches, and one
-// that sets the cookie out of every cache, whatever the handler said.
+// protect keeps an answer that used the session out of caches, unless the handler
+// said otherwise. One that sets the cookie has to be private and one that may
+// show a secret no-store, whatever the handler said.
 func (s *Session) protect() {
 	h := s.x.w.rw.Header()
 	s.header = [2]string{"Cookie", "no-store"}
@@ -120,7 +121,7 @@ func (s *Session) protect() {
 		h["Vary"] = append(vary, "Cookie")
 	}
 	cc := h["Cache-Control"]
-	if len(cc) == 0 || s.x.w.cookie && !listed(cc, "no-store") && !listed(cc, "private") {
+	if len(cc) == 0 || (s.x.w.cookie || s.secrets) && !listed(cc, "no-store") && (s.secrets || !listed(cc, "private")) {
 		h["Cache-Control"] = s.header[1:2:2]
 	}
 }

@@ -1,0 +1,121 @@
+package csrf
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// checkOrigin is steps 2 and 3 of the decision: what the browser says about
+// where the request comes from. It is proven to be from here, or an error, or,
+// if the browser says nothing, neither.
+func (p *Protection) checkOrigin(h http.Header) (proven bool, err error) {
+	site, err := only(h, "Sec-Fetch-Site")
+	if err != nil {
+		return false, err
+	}
+	if site == "same-origin" {
+		return true, nil
+	}
+	origin, err := only(h, "Origin")
+	if err != nil {
+		return false, err
+	}
+	if site != "" && site != "none" {
+		// Our own origin does not do here: the browser says it is not the
+		// one that the request goes to.
+		if trusted, _ := p.lookup(origin); !trusted {
+			return false, fmt.Errorf("%w: Sec-Fetch-Site is %.20q, and Origin %.100q is not trusted", ErrCrossOrigin, site, origin)
+		}
+		return true, nil
+	}
+	if origin != "" {
+		if _, known := p.lookup(origin); !known {
+			return false, fmt.Errorf("%w: Origin %.100q is none of Config.Origins", ErrCrossOrigin, origin)
+		}
+		return true, nil
+	}
+	referer, err := only(h, "Referer")
+	if err != nil || referer == "" {
+		return false, err
+	}
+	// Only its origin goes into the log: the rest belongs to another site.
+	origin = originOf(referer)
+	if _, known := p.lookup(origin); !known {
+		return false, fmt.Errorf("%w: no Origin, and Referer's %.100q is none of Config.Origins", ErrCrossOrigin, origin)
+	}
+	return true, nil
+}
+
+// only returns the value of a header that browsers send at most once. Of two,
+// one was added on the way, and nothing tells which.
+func only(h http.Header, name string) (string, error) {
+	switch v := h[name]; len(v) {
+	case 0:
+		return "", nil
+	case 1:
+		return v[0], nil
+	default:
+		return "", fmt.Errorf("%w: %d headers %s", ErrCrossOrigin, len(v), name)
+	}
+}
+
+// lookup reports whether the origin is known, and whether it is trusted.
+func (p *Protection) lookup(origin string) (trusted, known bool) {
+	if trusted, known = p.origins[origin]; known {
+		return trusted, known
+	}
+	// Browsers write origins in one way. This is for everything else, which
+	// may write upper case or the default port.
+	if o, err := parseOrigin(origin); err == nil {
+		trusted, known = p.origins[o]
+	}
+	return trusted, known
+}
+
+// originOf returns the origin of a URL, or "" if it has none.
+func originOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// parseOrigin returns the origin in the form that browsers send (RFC 6454
+// section 6.2): lower case, without the default port. Anything more than scheme,
+// host and port is an error, so that what looks like one origin and is another
+// ("https://app.example@attacker.example") never compares as equal.
+func parseOrigin(s string) (string, error) {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f {
+			return "", errors.New("not ASCII; browsers send a host's name in Punycode, xn--…")
+		}
+	}
+	s = strings.ToLower(s)
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || s != u.Scheme+"://"+u.Host {
+		return "", errors.New("not an origin of the form https://host or https://host:port")
+	}
+	name, port := u.Hostname(), u.Port()
+	allowed := "abcdefghijklmnopqrstuvwxyz0123456789-._"
+	if u.Host[0] == '[' {
+		allowed = "0123456789abcdef:."
+	}
+	if strings.Trim(name, allowed) != "" {
+		return "", errors.New("not a host's name; there are no wildcards")
+	}
+	if port == "" && !strings.HasSuffix(u.Host, ":") {
+		return s, nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '0' {
+		return "", errors.New("not a port")
+	}
+	if u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		s = strings.TrimSuffix(s, ":"+port)
+	}
+	return s, nil
+}

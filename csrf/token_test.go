@@ -1,0 +1,315 @@
+package csrf_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/csrf"
+	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/store/memory"
+)
+
+func newTokenSite(t *testing.T, cfg csrf.Config) *site {
+	return newSite(t, newSessions(t, memory.New(memory.Config{})), cfg)
+}
+
+func TestTwoTabs(t *testing.T) {
+	v := newTokenSite(t, csrf.Config{}).visitor()
+	first := v.token()
+	cookies := len(v.cookies)
+	second := v.token()
+	if first == second {
+		t.Errorf("the same mask twice: %s", first)
+	}
+	if cookies != 1 || len(v.cookies) != 1 {
+		t.Errorf("%d cookies after the first tab, %d after the second, want 1", cookies, len(v.cookies))
+	}
+	for _, token := range []string{first, second, first, v.token()} {
+		if err := v.post("/", token); err != nil {
+			t.Errorf("token of an open tab: %v", err)
+		}
+	}
+}
+
+func TestTokenChangesWithTheSession(t *testing.T) {
+	v := newTokenSite(t, csrf.Config{}).visitor()
+	before := v.token()
+	if err := v.post("/sign-in", before); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.post("/", before); !errors.Is(err, csrf.ErrBadToken) {
+		t.Errorf("token from before the sign-in: %v, want ErrBadToken", err)
+	}
+	signedIn := v.token()
+	if err := v.post("/", signedIn); err != nil {
+		t.Errorf("token from after the sign-in: %v", err)
+	}
+	if err := v.post("/sign-out", signedIn); err != nil {
+		t.Fatal(err)
+	}
+	old := v.cookies
+	for _, token := range []string{before, signedIn} {
+		if err := v.post("/", token); !errors.Is(err, csrf.ErrBadToken) {
+			t.Errorf("token after the sign-out: %v, want ErrBadToken", err)
+		}
+	}
+	v.cookies = old
+	if err := v.post("/", v.token()); err != nil {
+		t.Errorf("token after the sign-out: %v", err)
+	}
+}
+
+func TestTokenEndsWithTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTokenSite(t, csrf.Config{}).visitor()
+		token := v.token()
+		time.Sleep(31 * time.Minute)
+		if err := v.post("/", token); !errors.Is(err, csrf.ErrBadToken) {
+			t.Errorf("token of an expired session: %v, want ErrBadToken", err)
+		}
+	})
+}
+
+// The peers compare a cookie of their own with the token, so that an attacker
+// who plants a cookie beside the victim's session chooses both.
+func TestForeignPairs(t *testing.T) {
+	s := newTokenSite(t, csrf.Config{})
+	victim, attacker := s.visitor(), s.visitor()
+	own, stolen := victim.token(), attacker.token()
+
+	if err := victim.post("/", stolen); !errors.Is(err, csrf.ErrBadToken) {
+		t.Errorf("attacker's token: %v, want ErrBadToken", err)
+	}
+
+	// Cookies of the names that peers use.
+	mine := victim.cookies
+	for _, name := range []string{"csrf_token", "_gorilla_csrf", "_xsrf", "csrftoken", "__Host-csrf"} {
+		victim.cookies = append(victim.cookies, &http.Cookie{Name: name, Value: stolen})
+	}
+	if err := victim.post("/", stolen); !errors.Is(err, csrf.ErrBadToken) {
+		t.Errorf("attacker's token and cookie: %v, want ErrBadToken", err)
+	}
+	if err := victim.post("/", own); err != nil {
+		t.Errorf("own token beside the attacker's cookie: %v", err)
+	}
+
+	// The attacker's session cookie beside the victim's: nothing tells whose
+	// it is that counts, so neither does.
+	for _, cookies := range [][]*http.Cookie{append(mine, attacker.cookies...), append(attacker.cookies, mine...)} {
+		victim.cookies = cookies
+		for _, token := range []string{own, stolen} {
+			if err := victim.post("/", token); !errors.Is(err, csrf.ErrBadToken) {
+				t.Errorf("two session cookies: %v, want ErrBadToken", err)
+			}
+		}
+	}
+
+	// A pair that fits but that no session here belongs to.
+	elsewhere := newTokenSite(t, csrf.Config{}).visitor()
+	foreign := elsewhere.token()
+	victim.cookies = elsewhere.cookies
+	if err := victim.post("/", foreign); !errors.Is(err, csrf.ErrBadToken) {
+		t.Errorf("pair from another server: %v, want ErrBadToken", err)
+	}
+	if len(victim.cookies) != 1 || victim.cookies[0] != elsewhere.cookies[0] {
+		t.Errorf("a refused request was given a session: %v", victim.cookies)
+	}
+
+	// None at all: nosurf and CrossOriginProtection differ here.
+	victim.cookies = nil
+	if err := victim.post("/", ""); !errors.Is(err, csrf.ErrNoToken) {
+		t.Errorf("neither: %v, want ErrNoToken", err)
+	}
+	if err := victim.post("/", own); !errors.Is(err, csrf.ErrBadToken) {
+		t.Errorf("token without a cookie: %v, want ErrBadToken", err)
+	}
+}
+
+func TestMalformedTokens(t *testing.T) {
+	v := newTokenSite(t, csrf.Config{}).visitor()
+	good := v.token()
+	raw, err := base64.RawURLEncoding.DecodeString(good)
+	if err != nil || len(raw) != 64 {
+		t.Fatalf("%q is not 64 bytes: %v", good, err)
+	}
+	flipped := base64.RawURLEncoding.EncodeToString(append([]byte{raw[0] ^ 1}, raw[1:]...))
+	for name, token := range map[string]string{
+		"one bit of the mask":       flipped,
+		"zeros":                     strings.Repeat("A", 86),
+		"the mask without a secret": good[:43],
+		"too short":                 good[:85],
+		"too long":                  good + "A",
+		"padded":                    good + "==",
+		"a line break inside":       good[:40] + "\n" + good[41:],
+		"a line break more":         good + "\n",
+		"a blank":                   " " + good[1:],
+		"standard alphabet":         strings.Repeat("+", 86),
+		"not ASCII":                 strings.Repeat("é", 43),
+		"NUL":                       strings.Repeat("\x00", 86),
+		"100 kB":                    strings.Repeat("A", 100_000),
+		"a Tornado token":           "2|deadbeef|cebcacfccab8a8f8c6b4a4f4c2b0a0f0|1795392000",
+	} {
+		err := v.post("/", token)
+		if !errors.Is(err, csrf.ErrBadToken) {
+			t.Errorf("%s: %v, want ErrBadToken", name, err)
+		} else if strings.Contains(err.Error(), token) {
+			t.Errorf("%s: the error quotes it: %v", name, err)
+		}
+	}
+	if err := v.post("/", good); err != nil {
+		t.Errorf("the good one: %v", err)
+	}
+}
+
+func TestTokenHeaders(t *testing.T) {
+	v := newTokenSite(t, csrf.Config{}).visitor()
+	good, bad := v.token(), strings.Repeat("A", 86)
+	for _, tt := range []struct {
+		name   string
+		header http.Header
+		want   error
+	}{
+		{"first name", http.Header{"X-Csrf-Token": {good}}, nil},
+		{"second name", http.Header{"X-Xsrftoken": {good}}, nil},
+		{"third name", http.Header{"X-Csrftoken": {good}}, nil},
+		{"as Django spells it", http.Header{"X-CSRFToken": {good}}, nil},
+		{"empty, then right", http.Header{"X-Csrf-Token": {""}, "X-Csrftoken": {good}}, nil},
+		{"wrong, then right", http.Header{"X-Csrf-Token": {bad}, "X-Csrftoken": {good}}, csrf.ErrBadToken},
+		{"right, then wrong", http.Header{"X-Csrf-Token": {good}, "X-Csrftoken": {bad}}, nil},
+		{"right twice", http.Header{"X-Csrf-Token": {good, good}}, csrf.ErrBadToken},
+		{"right and wrong", http.Header{"X-Csrf-Token": {good, bad}}, csrf.ErrBadToken},
+		{"empty and right", http.Header{"X-Csrf-Token": {"", good}}, csrf.ErrBadToken},
+		{"another name", http.Header{"X-Token": {good}}, csrf.ErrNoToken},
+		{"none", nil, csrf.ErrNoToken},
+
+		// The token is the last resort, not a way round what the browser says.
+		{"cross site", http.Header{"X-Csrf-Token": {good}, "Sec-Fetch-Site": {"cross-site"}}, csrf.ErrCrossOrigin},
+		{"foreign origin", http.Header{"X-Csrf-Token": {good}, "Origin": {"https://attacker.example"}}, csrf.ErrCrossOrigin},
+		{"none", http.Header{"X-Csrf-Token": {good}, "Sec-Fetch-Site": {"none"}}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v.do(request("POST", "/", nil, tt.header))
+			if !errors.Is(v.denied, tt.want) {
+				t.Errorf("%v, want %v", v.denied, tt.want)
+			}
+		})
+	}
+}
+
+func TestRequireToken(t *testing.T) {
+	v := newTokenSite(t, csrf.Config{
+		RequireToken: true, Origins: []string{"https://app.example"}, TrustedOrigins: []string{"https://partner.example"},
+		Exempt: []string{"/hook"},
+	}).visitor()
+	for _, header := range []http.Header{
+		{"Sec-Fetch-Site": {"same-origin"}},
+		{"Origin": {"https://app.example"}},
+		{"Referer": {"https://app.example/"}},
+		{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://partner.example"}},
+		{},
+	} {
+		if v.do(request("POST", "/", nil, header.Clone())); !errors.Is(v.denied, csrf.ErrNoToken) {
+			t.Errorf("%v without a token: %v, want ErrNoToken", header, v.denied)
+		}
+		header.Set("X-Csrf-Token", v.token())
+		if v.do(request("POST", "/", nil, header)); v.denied != nil {
+			t.Errorf("%v with a token: %v", header, v.denied)
+		}
+	}
+	header := http.Header{"X-Csrf-Token": {v.token()}, "Sec-Fetch-Site": {"cross-site"}}
+	if v.do(request("POST", "/", nil, header)); !errors.Is(v.denied, csrf.ErrCrossOrigin) {
+		t.Errorf("cross-site with a token: %v, want ErrCrossOrigin", v.denied)
+	}
+	if v.do(request("POST", "/hook", nil, nil)); v.denied != nil {
+		t.Errorf("exempt: %v", v.denied)
+	}
+}
+
+func TestServeToken(t *testing.T) {
+	v := newTokenSite(t, csrf.Config{}).visitor()
+	w := v.do(request("GET", "/token", nil, nil))
+	var got struct{ Token, Header, Field string }
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Header != "X-Csrf-Token" || got.Field != "csrf_token" {
+		t.Errorf("answer %q: %v", w.Body, err)
+	}
+	for name, want := range map[string]string{
+		"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Cookie",
+	} {
+		if got := w.Header().Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if err := v.post("/", got.Token); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPages(t *testing.T) {
+	v := newTokenSite(t, csrf.Config{Field: `a"b`}).visitor()
+	w := v.do(request("GET", "/form", nil, nil))
+	body := w.Body.String()
+	if !strings.HasPrefix(body, `<input type="hidden" name="a&#34;b" value="`) {
+		t.Errorf("field %q", body)
+	}
+	_, rest, _ := strings.Cut(body, `<meta name="csrf-token" content="`)
+	token, _, _ := strings.Cut(rest, `"`)
+	if err := v.post("/", token); err != nil {
+		t.Errorf("token of the meta element %q: %v", token, err)
+	}
+	if w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Vary") != "Cookie" {
+		t.Errorf("the page may be cached: %v", w.Header())
+	}
+}
+
+func TestPanics(t *testing.T) {
+	mustPanic := func(name string, f func()) {
+		defer func() {
+			if recover() == nil {
+				t.Errorf("%s: no panic", name)
+			}
+		}()
+		f()
+	}
+	without := newProtection(t, csrf.Config{})
+	mustPanic("no Config.Sessions", func() { _, _ = without.Token(request("GET", "/", nil, nil)) })
+
+	p := newProtection(t, csrf.Config{Sessions: newSessions(t, memory.New(memory.Config{}))})
+	mustPanic("outside of the session's handler", func() {
+		_ = p.Check(request("POST", "/", nil, http.Header{"X-Csrf-Token": {strings.Repeat("A", 86)}}))
+	})
+}
+
+func TestConcurrent(t *testing.T) {
+	m := newSessions(t, memory.New(memory.Config{}))
+	p := newProtection(t, csrf.Config{Sessions: m, Exempt: []string{"/hook"}})
+	v := (&site{t: t, handler: m.Handler(m.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 50 {
+					token, err := p.Token(r)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					post := r.Clone(r.Context())
+					post.Method, post.Header = "POST", http.Header{"X-Csrf-Token": {token}}
+					if err := p.Check(post); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}))}).visitor()
+	v.do(request("GET", "/", nil, nil))
+	v.do(request("GET", "/", nil, nil))
+}
