@@ -1254,3 +1254,17 @@ func TestUpdateInANewSession(t *testing.T) {
 		t.Errorf("the other key: %s", got)
 	}
 }
+
+func TestPersistentFollowsTimeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, session.Config{Persistent: true})
+		a.handle("/long", func(s *session.Session, _ http.ResponseWriter, _ *http.Request) {
+			s.SetTimeouts(0, 30*24*time.Hour)
+		})
+		c := cookie(t, a.do("/set?v=x"))
+		r := a.do("/long", c)
+		if cookie(t, r) != c || r.Cookies()[0].MaxAge != 30*24*60*60 {
+			t.Errorf("Set-Cookie: %s", r.Header.Get("Set-Cookie"))
+		}
+	})
+}

@@ -460,14 +460,15 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 		return fmt.Errorf("session: commit: %w", err)
 	}
 	s.committed(ctx, d)
-	if needsCookie {
+	// A Max-Age follows the clock as far as it can.
+	if needsCookie || s.m.cookie.persistent && !d.Expires.IsZero() {
 		s.setCookie(s.value, now)
 	}
 	return nil
 }
 
-// setCookie needs no check of its own: nobody comes here after the header has
-// gone, but for the cookie of a session that has ended, which can stay.
+// setCookie does nothing after the header has gone. Nobody comes here then but
+// for a cookie that can stay as it is.
 func (s *Session) setCookie(value string, now time.Time) {
 	if !s.x.w.sent.Load() {
 		s.m.cookie.set(s.x.w.rw.Header(), value, s.rec.Expires, now)
