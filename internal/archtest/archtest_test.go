@@ -21,9 +21,9 @@ var fences = []struct {
 	{"session", nil, "an importer of sessions gets the standard library and nothing else"},
 	{"csrf", []string{"session"}, "tokens belong to sessions; a guard against forgery must not bring a supply chain with it"},
 	{"csrf/tornado", nil, "wire formats need nobody; whoever migrates reads this package alone"},
-	{"captcha", []string{"golang.org/x/text"}, "answers are folded with the Unicode tables; a renderer is the application's choice"},
+	{"captcha", []string{"internal/spent", "golang.org/x/text"}, "answers are folded with the Unicode tables; a renderer is the application's choice"},
 	{"captcha/still", []string{"captcha", "golang.org/x/text"}, "a picture is drawn with the standard library"},
-	{"store/memory", []string{"session"}, "the default store must cost nothing to import"},
+	{"store/memory", []string{"session", "internal/spent"}, "the default store must cost nothing to import"},
 	{"store/storetest", []string{"session"}, "third parties import it into their tests"},
 }
 

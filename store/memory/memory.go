@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/internal/spent"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -25,13 +26,18 @@ type Config struct {
 	// less than 1 MiB. A session takes about 80 bytes more than its values.
 	MaxBytes int64
 
+	// MaxSpent bounds how many spent ids are remembered at once, a million if
+	// zero. They take some 40 bytes each beside MaxBytes.
+	MaxSpent int
+
 	// Logger is told, at most once a minute, that sessions gave way for want
 	// of room. [slog.Default] if nil.
 	Logger *slog.Logger
 }
 
-// A Store is a [session.Store], [session.Lister] and [session.Sweeper]. It may
-// be used concurrently. It runs nothing of its own and needs no closing.
+// A Store is a [session.Store], [session.Lister] and [session.Sweeper], and
+// remembers the challenges that are spent (captcha.Once). It may be used
+// concurrently. It runs nothing of its own and needs no closing.
 //
 // When it is full, the sessions that gave way are those not seen for long,
 // anonymous ones first; an anonymous newcomer never displaces somebody who is
@@ -40,6 +46,7 @@ type Store struct {
 	shards []shard
 	seed   maphash.Seed
 	log    *slog.Logger
+	spent  *spent.Table
 
 	evicted  atomic.Int64
 	loggedAt atomic.Int64 // Unix seconds
@@ -60,6 +67,9 @@ func New(cfg Config) *Store {
 		cfg.MaxBytes = defaultBytes
 	}
 	cfg.MaxBytes = max(cfg.MaxBytes, minBytes)
+	if cfg.MaxSpent <= 0 {
+		cfg.MaxSpent = spent.DefaultMax
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -67,7 +77,7 @@ func New(cfg Config) *Store {
 	if cfg.MaxBytes < enoughBytes {
 		n = fewShards
 	}
-	s := &Store{shards: make([]shard, n), seed: maphash.MakeSeed(), log: cfg.Logger}
+	s := &Store{shards: make([]shard, n), seed: maphash.MakeSeed(), log: cfg.Logger, spent: spent.New(cfg.MaxSpent)}
 	for i := range s.shards {
 		s.shards[i].init(i, int(cfg.MaxBytes/int64(n)), s.seed)
 	}
@@ -287,3 +297,17 @@ func (s *Store) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
 		}
 	}
 }
+
+// Spend records the id as spent until that time and reports whether this call
+// was the first to do so: of any number of calls exactly one is. Calls with one
+// id must give one time. Where [Config.MaxSpent] ids are remembered it is an
+// error.
+func (s *Store) Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error) {
+	if first, err = s.spent.Spend(ctx, id, until); err != nil {
+		return false, fmt.Errorf("memory: %w", err)
+	}
+	return first, nil
+}
+
+// Spent reports whether the id is spent. The error is nil.
+func (s *Store) Spent(ctx context.Context, id [16]byte) (bool, error) { return s.spent.Spent(ctx, id) }

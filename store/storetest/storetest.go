@@ -7,8 +7,8 @@
 //		})
 //	}
 //
-// A store that is also a [session.Lister] or [session.Sweeper] is tested as
-// one. Run the tests under the race detector.
+// A store that is also a [session.Lister], a [session.Sweeper] or a captcha.Once
+// is tested as one. Run the tests under the race detector.
 package storetest
 
 import (
@@ -82,6 +82,7 @@ func Run(t *testing.T, cfg Config) {
 		{"ListWhileChanging", (*suite).listWhileChanging},
 		{"Find", (*suite).find},
 		{"Sweep", (*suite).sweep},
+		{"SpendOnce", (*suite).spendOnce},
 		{"Requests/KeepEachOthersKeys", (*suite).requestsKeepKeys},
 		{"Requests/Update", (*suite).requestsUpdate},
 		{"Requests/ConsumeOnce", (*suite).requestsConsume},
@@ -726,6 +727,53 @@ func (s *suite) sweep() {
 	for r, err := range sweeper.Sweep(s.ctx) {
 		if slices.Contains(stay, r.ID) || err != nil {
 			s.Errorf("a second Sweep yields %v, %v", r.ID.Handle(), err)
+		}
+	}
+}
+
+// once is captcha.Once, which a store may be.
+type once interface {
+	Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error)
+}
+
+func (s *suite) spendOnce() {
+	o, ok := s.store.(once)
+	if !ok {
+		s.Skip("the store remembers no spent ids")
+	}
+	spent, _ := o.(interface {
+		Spent(ctx context.Context, id [16]byte) (bool, error)
+	})
+	for range s.Rounds {
+		full := newID()
+		id := [16]byte(full[:])
+		until := time.Now().Add(time.Minute)
+		if spent != nil {
+			if yes, err := spent.Spent(s.ctx, id); yes || err != nil {
+				s.Fatalf("Spent before: %v, %v", yes, err)
+			}
+		}
+		var won atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				first, err := o.Spend(s.ctx, id, until)
+				if err != nil {
+					s.Errorf("Spend: %v", err)
+				}
+				if first {
+					won.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			s.Fatalf("%d calls were the first", won.Load())
+		}
+		if spent != nil {
+			if yes, err := spent.Spent(s.ctx, id); !yes || err != nil {
+				s.Fatalf("Spent after: %v, %v", yes, err)
+			}
 		}
 	}
 }
