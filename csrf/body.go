@@ -50,6 +50,12 @@ func (p *Protection) fieldToken(r *http.Request) (string, error) {
 	} else if _, err = io.Copy(io.Discard, limited); err == nil {
 		token, err = p.findURLEncoded(seen.String())
 	}
+	if err != nil {
+		// Package multipart takes a header that the limit cut off for one
+		// that is malformed. The reader knows.
+		_, cut := io.Copy(io.Discard, limited)
+		err = errors.Join(err, cut)
+	}
 	r.Body = replay{io.MultiReader(strings.NewReader(seen.String()), body), body}
 
 	// The error's text is left out: multipart's quotes the body.

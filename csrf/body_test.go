@@ -323,3 +323,21 @@ func TestBodyBreaksOff(t *testing.T) {
 		t.Errorf("no body: %v, want ErrNoToken", v.denied)
 	}
 }
+
+// TestLimitInAPartsHeader: wherever the limit cuts, the body is too large and
+// not malformed.
+func TestLimitInAPartsHeader(t *testing.T) {
+	sessions := newSessions(t, memory.New(memory.Config{}))
+	body, contentType := form(t, strings.Split(strings.Repeat("field,value,", 50)+"last,value", ",")...)
+	for limit := 1; limit < len(body); limit += 7 {
+		p, err := csrf.New(csrf.Config{Sessions: sessions, BodyLimit: int64(limit)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		if err := p.Check(r); !errors.Is(err, csrf.ErrTooLarge) {
+			t.Fatalf("limit %d of %d: %v, want ErrTooLarge", limit, len(body), err)
+		}
+	}
+}

@@ -42,6 +42,11 @@
 // A header that browsers send once and that is there twice is refused. With
 // [Config.RequireToken] what passes in steps 2 and 3 needs a token as well.
 //
+// A site whose pages say `Referrer-Policy: no-referrer` makes browsers send the
+// origin null with its own forms (Fetch standard, "append a request Origin
+// header"). Where they send no Sec-Fetch-Site those are refused. Say same-origin
+// or strict-origin-when-cross-origin instead.
+//
 // # Tokens
 //
 // A token is derived from the secret in the session's cookie
@@ -63,7 +68,8 @@
 //
 // The headers X-Csrf-Token, X-Xsrftoken and X-Csrftoken come first, and if one
 // of them is there the body is not touched. Then the field [Config.Field] of a
-// form in the body; the first one counts. Never the query, from where it would
+// form in the body; the first one counts, as for [http.Request.FormValue] (in
+// Tornado it is the last: with both at work, send one). Never the query, from where it would
 // leak into logs and Referer headers.
 //
 // A handler then finds the body as if nobody had read it, and calls ParseForm,
