@@ -1,0 +1,218 @@
+// Package browser lets tests use a site as people do, with a real Chromium that
+// shows no window.
+package browser
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/audits"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// RequireVariable is set to 1 where a test that would be skipped must fail:
+// `make test` does so.
+const RequireVariable = "GATEHOUSE_TEST_ALL"
+
+// patience is how long one call of Do may take, on a machine that is busy.
+const patience = time.Minute
+
+// A Browser has a profile of its own, without cookies, that its tabs share.
+type Browser struct {
+	ctx context.Context
+}
+
+// Start starts Chromium, and ends it with the test. Without one the test is
+// skipped, or fails if GATEHOUSE_TEST_ALL is 1.
+func Start(t testing.TB) *Browser {
+	t.Helper()
+	path := find()
+	if path == "" {
+		if os.Getenv(RequireVariable) == "1" {
+			t.Fatal("browser: there is no chromium, and " + RequireVariable + "=1 wants all tests run")
+		}
+		t.Skip("browser: there is no chromium, chromium-browser or google-chrome in PATH")
+	}
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
+		// In a profile directory of its own, which chromedp makes and removes.
+		chromedp.ExecPath(path),
+		chromedp.NoFirstRun,
+		chromedp.NoDefaultBrowserCheck,
+		chromedp.Headless,
+		chromedp.DisableGPU,
+		chromedp.NoSandbox, // without it, Chromium does not start for root
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-dev-shm-usage", true), // it is small in containers
+		chromedp.WSURLReadTimeout(patience),
+	)
+	t.Cleanup(cancel)
+	// What Chromium says that chromedp is too old to know is no matter.
+	quiet := func(string, ...any) {}
+	first, cancel := chromedp.NewContext(ctx, chromedp.WithErrorf(quiet), chromedp.WithLogf(quiet))
+	t.Cleanup(func() {
+		_ = chromedp.Cancel(first) // waits until the process is gone
+		cancel()
+	})
+	if err := chromedp.Do(first); err != nil {
+		t.Fatalf("browser: %s does not start: %v", path, err)
+	}
+	return &Browser{ctx: first}
+}
+
+func find() string {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// A Tab is one page at a time.
+type Tab struct {
+	ctx context.Context
+
+	mu       sync.Mutex
+	problems []string
+}
+
+// Tab opens a tab. The test fails if, until it ends, there is anything that the
+// browser complains about in it: an error on the console or not caught, something
+// that does not load, a violation of the content security policy.
+func (b *Browser) Tab(t testing.TB) *Tab {
+	t.Helper()
+	tab := &Tab{}
+	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithListener(tab.event))
+	t.Cleanup(cancel)
+	tab.ctx = ctx
+	// The first call must have no timeout: the tab would live no longer.
+	if _, err := chromedp.Call(ctx, audits.Enable, cdp.Empty{}); err != nil {
+		t.Fatalf("browser: %v", err)
+	}
+	t.Cleanup(func() {
+		tab.mu.Lock()
+		defer tab.mu.Unlock()
+		for _, p := range tab.problems {
+			t.Errorf("browser: %s", p)
+		}
+	})
+	return tab
+}
+
+func (tab *Tab) event(e any) {
+	var problem string
+	switch e := e.(type) {
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
+			problem = fmt.Sprintf("%s %s: %s (%s)", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
+		}
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
+			problem = "console " + string(e.Type)
+			for _, arg := range e.Args {
+				problem += fmt.Sprintf(" %s%s", arg.Value, arg.Description)
+			}
+		}
+	case *runtime.EventExceptionThrown:
+		problem = "exception " + e.ExceptionDetails.Text
+		if x := e.ExceptionDetails.Exception; x != nil {
+			problem += " " + x.Description
+		}
+	case *audits.EventIssueAdded:
+		// Others are advice, such as on the quirks of a page of one word.
+		if d := e.Issue.Details; d != nil && d.ContentSecurityPolicyIssueDetails != nil {
+			problem = "violates " + d.ContentSecurityPolicyIssueDetails.ViolatedDirective
+		}
+	}
+	if problem == "" {
+		return
+	}
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	tab.problems = append(tab.problems, problem)
+}
+
+// Do does what the actions say, one after the other. It fails the test if one of
+// them fails, or all take longer than a minute.
+func (tab *Tab) Do(t testing.TB, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	Get(t, tab, chromedp.Steps(actions...))
+}
+
+// Get is [Tab.Do] for an action that gives a value.
+func Get[T any](t testing.TB, tab *Tab, action chromedp.Action[T]) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		t.Fatalf("browser: %v", err)
+	}
+	return v
+}
+
+// Shows waits until the page shows this text and nothing else, as after a form
+// was sent.
+func (tab *Tab) Shows(t testing.TB, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab.ctx, patience)
+	defer cancel()
+	for {
+		// An error is that of a page which is just giving way to another.
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[string]("document.body.innerText"))
+		if err == nil && got == want {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("browser: the page shows %q, not %q (%v)", got, want, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Screen sets the size of the page in CSS pixels and whether it is dark.
+func (tab *Tab) Screen(t testing.TB, width, height int64, dark bool) {
+	t.Helper()
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	tab.Do(t,
+		chromedp.EmulateViewport(width, height, chromedp.EmulateScale(2)),
+		chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+			})
+			return err
+		}),
+	)
+}
+
+// Screenshot writes a picture of the whole page to a file in the test's artifact
+// directory: `go test -artifacts` keeps it.
+func (tab *Tab) Screenshot(t testing.TB, name string) {
+	t.Helper()
+	picture := Get(t, tab, chromedp.FullScreenshot(100))
+	dir := t.TempDir()
+	if a, ok := t.(interface{ ArtifactDir() string }); ok {
+		dir = a.ArtifactDir()
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("screenshot:", filepath.Join(dir, name+".png"))
+}
