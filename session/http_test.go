@@ -965,14 +965,15 @@ func TestExits(t *testing.T) {
 	for exit, f := range exits(t) {
 		t.Run(exit, func(t *testing.T) {
 			a := newApp(t, session.Config{})
-			var got error
+			result := make(chan error, 1)
 			a.handle("/exit", func(s *session.Session, w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("X-Answer", "the handler's")
 				name.Set(s, "x")
-				got = f(w)
+				err := f(w)
 				if exit != "return" && a.store.Stats().Sessions != 1 {
 					t.Errorf("the header has gone and the session is not stored")
 				}
+				result <- err
 			})
 			srv := a.serve()
 			hints := 0
@@ -987,8 +988,11 @@ func TestExits(t *testing.T) {
 			})
 			r, _ := http.NewRequestWithContext(ctx, "GET", srv.URL+"/exit", nil)
 			resp, err := http.DefaultTransport.RoundTrip(r)
-			if err != nil || got != nil {
-				t.Fatal(err, got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := <-result; err != nil {
+				t.Fatal(err)
 			}
 			defer resp.Body.Close()
 			if exit == "103" && hints != 1 {
@@ -1013,7 +1017,7 @@ func TestExits(t *testing.T) {
 					t.Errorf("commit failed: %s: %s", h, resp.Header.Get(h))
 				}
 			}
-			if (exit == "Write" || exit == "ReadFrom" || exit == "WriteString" || exit == "FlushError") && !errors.Is(got, session.ErrRefused) {
+			if got := <-result; (exit == "Write" || exit == "ReadFrom" || exit == "WriteString" || exit == "FlushError") && !errors.Is(got, session.ErrRefused) {
 				t.Errorf("commit failed: the handler got %v, want ErrRefused", got)
 			}
 		})

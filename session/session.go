@@ -24,6 +24,7 @@ type Session struct {
 	now  time.Time // of the request, for its clocks
 	live bool      // the store has rec
 	rec  Record
+	done *Delta // committed, but not yet in rec.Fields: mostly nobody asks again
 
 	// value is the cookie's value that belongs to rec.ID, or to the session
 	// that is to be created. Empty: there is none.
@@ -53,6 +54,7 @@ type changes struct {
 	owner     *string
 	labels    []Label
 	err       error // a value that cannot be stored; the commit fails with it
+	delta     Delta // made of all these
 }
 
 // unchanged is what most requests share; it is never written to.
@@ -302,7 +304,7 @@ func (s *Session) destroy() {
 	if s.live {
 		dead, owner = s.rec.ID, s.rec.Owner
 	}
-	s.live, s.ended, s.value, s.rec, s.changes = false, false, "", Record{}, &unchanged
+	s.live, s.ended, s.value, s.rec, s.done, s.changes = false, false, "", Record{}, nil, &unchanged
 	if dead != (ID{}) {
 		c := s.change()
 		c.dead, c.deadOwner = dead, owner
@@ -335,12 +337,21 @@ func (s *Session) current(key string) string {
 
 // stored returns the value as it was in the store, "" if absent.
 func (s *Session) stored(key string) string {
-	for i := range s.rec.Fields {
-		if s.rec.Fields[i].Key == key {
-			return s.rec.Fields[i].Value
+	fields := s.fields()
+	for i := range fields {
+		if fields[i].Key == key {
+			return fields[i].Value
 		}
 	}
 	return ""
+}
+
+func (s *Session) fields() []Field {
+	if s.done != nil {
+		s.rec.Fields = MergeFields(s.rec.Fields, s.done.Set, s.done.Delete)
+		s.done = nil
+	}
+	return s.rec.Fields
 }
 
 func (s *Session) set(key, raw string, err error) {
@@ -487,7 +498,7 @@ func (s *Session) fits() error {
 			size += len(f.Key) + len(f.Value)
 		}
 	}
-	for _, f := range s.rec.Fields {
+	for _, f := range s.fields() {
 		if !slices.ContainsFunc(s.pending, func(p Field) bool { return p.Key == f.Key }) {
 			size += len(f.Key) + len(f.Value)
 		}
@@ -499,7 +510,9 @@ func (s *Session) fits() error {
 }
 
 func (s *Session) makeDelta(now time.Time, conditions []Field) *Delta {
-	d := &Delta{Create: !s.live, Rename: s.newID, If: conditions, Seen: now, Owner: s.owner, Labels: s.labels, Restart: s.restart}
+	s.fields() // makes way for this one
+	d := &s.change().delta
+	*d = Delta{Create: !s.live, Rename: s.newID, If: conditions, Seen: now, Owner: s.owner, Labels: s.labels, Restart: s.restart}
 	deletes := false
 	for _, f := range s.pending {
 		deletes = deletes || f.Value == ""
@@ -556,7 +569,7 @@ func (s *Session) committed(ctx context.Context, d *Delta) {
 		s.rec.Owner = *d.Owner
 	}
 	s.rec.Labels = MergeLabels(s.rec.Labels, d.Labels)
-	s.rec.Fields = MergeFields(s.rec.Fields, d.Set, d.Delete)
+	s.done = d
 	s.live = true
 	s.changes = &unchanged
 
@@ -619,7 +632,7 @@ func (s *Session) swapTo(ctx context.Context, key, base, cur, next string) (done
 	if err != nil {
 		return false, fmt.Errorf("session: load: %w", err)
 	}
-	s.rec = rec
+	s.rec, s.done = rec, nil
 	return false, nil
 }
 

@@ -21,10 +21,10 @@ type exchange struct {
 	ctx requestContext
 	w   writer
 
-	mu sync.Mutex
-	s  *Session // nil until loaded
-	// err is the store's when it could not be loaded.
-	err error
+	s atomic.Pointer[Session] // nil until loaded
+
+	loading sync.Mutex
+	err     error // the store's when it could not be loaded
 }
 
 type contextKey struct{ m *Manager }
@@ -42,10 +42,13 @@ func (c *requestContext) Value(key any) any {
 }
 
 func (x *exchange) load(ctx context.Context) (*Session, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.s != nil || x.err != nil {
-		return x.s, x.err
+	if s := x.s.Load(); s != nil {
+		return s, nil
+	}
+	x.loading.Lock()
+	defer x.loading.Unlock()
+	if s := x.s.Load(); s != nil || x.err != nil {
+		return s, x.err
 	}
 	s := &Session{m: x.m, x: x, now: time.Now(), changes: &unchanged}
 	if err := s.load(ctx); err != nil {
@@ -54,14 +57,8 @@ func (x *exchange) load(ctx context.Context) (*Session, error) {
 		}
 		return nil, err
 	}
-	x.s = s
+	x.s.Store(s)
 	return s, nil
-}
-
-func (x *exchange) session() *Session {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.s
 }
 
 // writer stands between the handler and the server so that the session is
@@ -81,7 +78,7 @@ func (w *writer) begin() bool {
 	if w.sent.Load() {
 		return w.failed == nil
 	}
-	if s := w.x.session(); s != nil {
+	if s := w.x.s.Load(); s != nil {
 		if err := s.finish(); err != nil {
 			w.refuse(err)
 			return false
@@ -175,7 +172,7 @@ func (w *writer) end() {
 		w.begin()
 		return
 	}
-	s := w.x.session()
+	s := w.x.s.Load()
 	if s == nil || w.failed != nil {
 		return
 	}
@@ -240,7 +237,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.failed != nil {
 		return nil, nil, w.failed
 	}
-	if s := w.x.session(); s != nil && !w.sent.Load() {
+	if s := w.x.s.Load(); s != nil && !w.sent.Load() {
 		if err := s.beforeHijack(); err != nil {
 			return nil, nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"log/slog"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -285,6 +286,7 @@ func (s *Store) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
 				}
 				var more bool
 				gone, more = sh.sweep(gone[:0], &step)
+				runtime.Gosched() // who waits for this core goes first
 				for _, r := range gone {
 					if !yield(r, nil) {
 						return
