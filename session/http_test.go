@@ -1165,7 +1165,12 @@ func TestHijack(t *testing.T) {
 		t.Fatalf("committed first: status %d, %s", r.StatusCode, rest)
 	}
 	c := cookie(t, r)
-	if got := read(get(t, srv.URL+"/get", c)); got != `"after" true` {
+	// The commit comes when the handler has returned, after the connection's end.
+	got := ""
+	for deadline := time.Now().Add(10 * time.Second); got != `"after" true` && time.Now().Before(deadline); {
+		got = read(get(t, srv.URL+"/get", c))
+	}
+	if got != `"after" true` {
 		t.Errorf("set after Hijack: %s", got)
 	}
 	r, rest = ask("/hijack?v=y", c)
