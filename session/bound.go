@@ -45,6 +45,10 @@ func (c *boundContext) Deadline() (time.Time, bool) { return c.real().Deadline()
 func (c *boundContext) Done() <-chan struct{}       { return c.real().Done() }
 func (c *boundContext) Err() error                  { return c.real().Err() }
 
+// Value goes through the real one too: by it package context finds the end of a
+// parent, and that of a detached one is not ours.
+func (c *boundContext) Value(key any) any { return c.real().Value(key) }
+
 // stop releases the timer. The context must not be used any more.
 func (c *boundContext) stop() {
 	c.mu.Lock()

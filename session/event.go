@@ -27,6 +27,9 @@ const (
 	Unreadable
 	// Failed: the session could not be loaded or stored; Err says why.
 	Failed
+	// Lost: what a request changed is not stored, because the session ended or
+	// was renewed meanwhile. Nobody is to blame.
+	Lost
 )
 
 // String returns the kind's name in lower case.
@@ -44,6 +47,8 @@ func (k Kind) String() string {
 		return "unreadable"
 	case Failed:
 		return "failed"
+	case Lost:
+		return "lost"
 	}
 	return "unknown"
 }
@@ -76,7 +81,7 @@ func (r Reason) String() string {
 	case Evicted:
 		return "evicted"
 	}
-	return ""
+	return "unknown"
 }
 
 // An Event is something an operator may want to count or keep. It holds no
@@ -87,7 +92,7 @@ type Event struct {
 	Handle   Handle // zero if the event is about no session
 	Previous Handle // of Renewed
 	Owner    string
-	Err      error // of Rejected, Unreadable and Failed
+	Err      error // of Rejected, Unreadable, Failed and Lost
 }
 
 func (m *Manager) observe(ctx context.Context, e Event) {
@@ -96,13 +101,12 @@ func (m *Manager) observe(ctx context.Context, e Event) {
 	}
 }
 
-// failed reports what the client sees nothing of, or too little. That a session
-// ended under a request is no fault of anybody and is not logged as one.
+// failed reports what the client sees nothing of, or too little.
 func (m *Manager) failed(ctx context.Context, h Handle, err error) {
-	m.observe(ctx, Event{Kind: Failed, Handle: h, Err: err})
-	level := slog.LevelError
+	kind, level := Failed, slog.LevelError
 	if errors.Is(err, ErrEnded) {
-		level = slog.LevelDebug
+		kind, level = Lost, slog.LevelDebug
 	}
-	m.cfg.Logger.LogAttrs(ctx, level, "session: "+Failed.String(), slog.Any("session", h), slog.Any("error", err))
+	m.observe(ctx, Event{Kind: kind, Handle: h, Err: err})
+	m.cfg.Logger.LogAttrs(ctx, level, "session: "+kind.String(), slog.Any("session", h), slog.Any("error", err))
 }

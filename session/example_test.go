@@ -1,9 +1,7 @@
 package session_test
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -12,23 +10,6 @@ import (
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/store/memory"
 )
-
-// A browser keeps cookies as real ones do.
-func browser() (*http.Client, func(h http.Handler) string) {
-	jar, _ := cookiejar.New(nil)
-	client := &http.Client{Jar: jar}
-	return client, func(h http.Handler) string { return httptest.NewServer(h).URL }
-}
-
-func page(c *http.Client, url string) string {
-	r, err := c.Get(url)
-	if err != nil {
-		return err.Error()
-	}
-	defer r.Body.Close()
-	b, _ := io.ReadAll(r.Body)
-	return string(b)
-}
 
 func Example() {
 	// Keys are package variables in a program.
@@ -45,22 +26,21 @@ func Example() {
 	mux.Handle("POST /name", sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		name.Set(s, r.FormValue("name"))
 	}))
-	mux.Handle("GET /{$}", sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		if n, ok := name.Get(s); ok {
-			fmt.Fprintf(w, "Hello, %s.", n)
-			return
-		}
-		fmt.Fprint(w, "Who are you?")
+	mux.Handle("GET /name", sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		n, ok := name.Get(s)
+		fmt.Printf("%q %v\n", n, ok)
 	}))
 
-	client, start := browser()
-	site := start(sessions.Handler(mux))
-	fmt.Println(page(client, site))
-	client.PostForm(site+"/name", url.Values{"name": {"Alex"}})
-	fmt.Println(page(client, site))
+	site := httptest.NewServer(sessions.Handler(mux))
+	defer site.Close()
+	jar, _ := cookiejar.New(nil)
+	browser := &http.Client{Jar: jar}
+	browser.Get(site.URL + "/name")
+	browser.PostForm(site.URL+"/name", url.Values{"name": {"Alex"}})
+	browser.Get(site.URL + "/name")
 	// Output:
-	// Who are you?
-	// Hello, Alex.
+	// "" false
+	// "Alex" true
 }
 
 // Signing in renews the identifier by itself; signing out ends the session for
@@ -74,16 +54,17 @@ func ExampleSession_SetOwner() {
 	mux.Handle("/out", sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		s.Destroy()
 	}))
-	mux.Handle("/", sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		fmt.Fprintf(w, "owner %q", s.Owner())
+	mux.Handle("/who", sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		fmt.Printf("owner %q\n", s.Owner())
 	}))
 
-	client, start := browser()
-	site := start(sessions.Handler(mux))
-	page(client, site+"/in")
-	fmt.Println(page(client, site))
-	page(client, site+"/out")
-	fmt.Println(page(client, site))
+	site := httptest.NewServer(sessions.Handler(mux))
+	defer site.Close()
+	jar, _ := cookiejar.New(nil)
+	browser := &http.Client{Jar: jar}
+	for _, path := range []string{"/in", "/who", "/out", "/who"} {
+		browser.Get(site.URL + path)
+	}
 	// Output:
 	// owner "account 42"
 	// owner ""
@@ -93,21 +74,25 @@ func ExampleSession_SetOwner() {
 func ExampleKey_Update() {
 	visits := session.NewKey[int]("visits")
 	sessions, _ := session.New(session.Config{Store: memory.New(memory.Config{}), Insecure: true})
-	count := sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+	site := httptest.NewServer(sessions.Handler(sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		if err := visits.Update(r.Context(), s, func(n int) int { return n + 1 }); err != nil {
 			sessions.Error(w, r, err)
 			return
 		}
 		n, _ := visits.Get(s)
-		fmt.Fprint(w, n)
-	})
+		fmt.Println(n)
+	})))
+	defer site.Close()
 
-	client, start := browser()
-	site := start(sessions.Handler(count))
-	page(client, site)
-	page(client, site)
-	fmt.Println(page(client, site))
-	// Output: 3
+	jar, _ := cookiejar.New(nil)
+	browser := &http.Client{Jar: jar}
+	for range 3 {
+		browser.Get(site.URL)
+	}
+	// Output:
+	// 1
+	// 2
+	// 3
 }
 
 // The sessions of a person can be seen and ended, all but the one in use.
@@ -119,22 +104,22 @@ func ExampleManager_EndAll() {
 		s.SetLabel("device", r.FormValue("device"))
 	}))
 	mux.Handle("/end-others", sessions.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		n, err := sessions.EndAll(r.Context(), session.Query{Owner: s.Owner()}, s.Handle())
-		fmt.Fprintln(w, n, "ended,", err)
+		mine := session.Query{Owner: s.Owner()}
+		n, err := sessions.EndAll(r.Context(), mine, s.Handle())
+		fmt.Println(n, "ended,", err)
+		for info, err := range sessions.List(r.Context(), mine) {
+			fmt.Println(info.Labels, err)
+		}
 	}))
-	h := sessions.Handler(mux)
 
-	phone, start := browser()
-	site := start(h)
-	page(phone, site+"/in?device=phone")
-	lost, _ := browser()
-	page(lost, site+"/in?device=tablet")
-
-	fmt.Print(page(phone, site+"/end-others"))
-	for s, err := range sessions.List(context.Background(), session.Query{Owner: "account 42"}) {
-		fmt.Println(s.Labels[0].Value, err)
-	}
+	site := httptest.NewServer(sessions.Handler(mux))
+	defer site.Close()
+	jar, _ := cookiejar.New(nil)
+	phone := &http.Client{Jar: jar}
+	http.Get(site.URL + "/in?device=tablet") // lost on a train
+	phone.Get(site.URL + "/in?device=phone")
+	phone.Get(site.URL + "/end-others")
 	// Output:
 	// 1 ended, <nil>
-	// phone <nil>
+	// [{device phone}] <nil>
 }

@@ -12,8 +12,13 @@ import (
 // bytes. It leaves a store room to index them.
 const maxName = 255
 
+// maxLabels bounds the labels of one session.
+const maxLabels = 32
+
+const zeroKey = "session: the zero Key is not usable: make one with NewKey"
+
 // A Key is the typed name of a value in a session. Make it once, as a package
-// variable. It may be used concurrently. The zero Key is not usable.
+// variable. It may be used concurrently. Methods of the zero Key panic.
 //
 // Values are stored as JSON (RFC 8259), each key by itself, so that other
 // programs can read them and a change of one type spoils one key. Get decodes
@@ -109,7 +114,9 @@ func (k Key[T]) Take(s *Session) (T, bool) {
 // called several times, and must not have effects of its own. If there is no
 // session, one begins.
 //
-// The errors are those of [Session.Commit].
+// The errors are those of [Session.Commit], and ctx's own if it ends while other
+// requests are always faster. After an error nothing of f is stored, now or
+// later, unless the store's connection broke and nobody can know.
 func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) T) error {
 	return s.swap(ctx, k.name, func(raw string) (string, error) {
 		var v T

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -53,12 +54,14 @@ type Config struct {
 	// [Session.SetTimeouts] changes them for one session.
 	Idle, Absolute time.Duration
 
-	// Timeout bounds each call to the store, 5 seconds if zero. A store that
-	// does not heed its context is not bounded.
+	// Timeout bounds each call to the store but for listings, 5 seconds if
+	// zero. A store that does not heed its context is not bounded.
 	Timeout time.Duration
 
 	// MaxBytes bounds the keys and values of one session, 64 KiB if zero, so
-	// that what a visitor can make an application store has an end.
+	// that what a visitor can make an application store has an end. Each
+	// request looks at its own changes: several at once may exceed it by what
+	// they set, and what exceeds it may still shrink.
 	MaxBytes int
 
 	// Error answers a request whose session could not be loaded or stored.
@@ -72,7 +75,8 @@ type Config struct {
 	Observe func(ctx context.Context, e Event)
 
 	// Logger gets what nobody else may notice: a failing store, a change that
-	// came too late, a value that does not decode. [slog.Default] if nil.
+	// came too late, a value that does not decode. Its handler must not use
+	// the request's session. [slog.Default] if nil.
 	Logger *slog.Logger
 }
 
@@ -156,8 +160,9 @@ func Error(w http.ResponseWriter, _ *http.Request, err error) {
 	}
 }
 
-// Handler returns the middleware: inside next, [Manager.Load] works. A request
-// whose handler panics stores nothing.
+// Handler returns the middleware: inside next, [Manager.Load] works. When next
+// panics, what was not committed before is not stored; a panic that something
+// inside next recovers from is none here.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := &exchange{m: m}
@@ -258,7 +263,9 @@ func (m *Manager) find(ctx context.Context, h Handle) (Record, error) {
 	if m.lister == nil {
 		return Record{}, fmt.Errorf("session: find %v: %w", h, errors.ErrUnsupported)
 	}
-	r, err := m.lister.Find(ctx, h)
+	bounded := bound(ctx, m.cfg.Timeout)
+	defer bounded.stop()
+	r, err := m.lister.Find(bounded, h)
 	if err != nil {
 		return Record{}, fmt.Errorf("session: find %v: %w", h, err)
 	}
@@ -267,7 +274,8 @@ func (m *Manager) find(ctx context.Context, h Handle) (Record, error) {
 
 // End ends the session with this handle at once, also for requests that are
 // under way: they cannot store anything in it any more. It answers
-// [ErrNotFound] if there is none.
+// [ErrNotFound] if there is none, or none any more under this handle: one that
+// is renewed gets another.
 func (m *Manager) End(ctx context.Context, h Handle) error {
 	r, err := m.find(ctx, h)
 	if err != nil {
@@ -277,7 +285,9 @@ func (m *Manager) End(ctx context.Context, h Handle) error {
 }
 
 func (m *Manager) end(ctx context.Context, r *Record) error {
-	if err := m.store.Delete(ctx, r.ID); err != nil {
+	bounded := bound(ctx, m.cfg.Timeout)
+	defer bounded.stop()
+	if err := m.store.Delete(bounded, r.ID); err != nil {
 		return fmt.Errorf("session: end %v: %w", r.ID.Handle(), err)
 	}
 	m.observe(ctx, Event{Kind: Ended, Reason: Revoked, Handle: r.ID.Handle(), Owner: r.Owner})
@@ -287,26 +297,32 @@ func (m *Manager) end(ctx context.Context, r *Record) error {
 // EndAll ends every session that the query selects, save those excepted, and
 // returns how many. With an error some may have ended.
 //
-// A session that gets its owner or label while EndAll runs may escape it; to
-// shut a person out, disable the sign-in first.
+// It looks twice at least, and until it finds none, because one that is renewed
+// meanwhile may escape a listing. One that gets its owner or label later is not
+// concerned: to shut a person out, disable the sign-in first.
 func (m *Manager) EndAll(ctx context.Context, q Query, except ...Handle) (int, error) {
-	n := 0
-next:
-	for r, err := range m.list(ctx, q) {
-		if err != nil {
-			return n, fmt.Errorf("session: end all: %w", err)
-		}
-		for _, h := range except {
-			if r.ID.Handle() == h {
-				continue next
+	ended := 0
+	for pass := 0; ; pass++ {
+		found := 0
+		for r, err := range m.list(ctx, q) {
+			if err != nil {
+				return ended, fmt.Errorf("session: end all: %w", err)
+			}
+			if slices.Contains(except, r.ID.Handle()) {
+				continue
+			}
+			found++
+			switch err := m.end(ctx, &r); {
+			case err == nil:
+				ended++
+			case !errors.Is(err, ErrNotFound):
+				return ended, err
 			}
 		}
-		if err := m.end(ctx, &r); err != nil {
-			return n, err
+		if found == 0 && pass > 0 {
+			return ended, nil
 		}
-		n++
 	}
-	return n, nil
 }
 
 // Sweep removes the sessions whose time is over from the store and returns how

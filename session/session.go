@@ -35,8 +35,14 @@ type Session struct {
 	ended    bool     // the store has it no more, as a commit found out
 	reported []string // unreadable keys
 	secrets  bool     // the answer may show what was made of a Secret
-	loading  boundContext
-	header   [2]string // room for two header values
+
+	// What the header has to say when it goes, and whether it has gone.
+	setsCookie  bool
+	cookieValue string // empty: forget the cookie
+	sent        bool
+
+	loading boundContext
+	header  [2]string // room for two header values
 }
 
 // changes are what a request has done to its session since the last commit. If
@@ -212,6 +218,7 @@ func (s *Session) SetOwner(owner string) {
 	if s.owner != nil {
 		was = *s.owner
 	}
+	idle, absolute := s.idle, s.absolute // what was asked for is for the new one too
 	if was != "" && was != owner {
 		s.destroy()
 	}
@@ -223,6 +230,7 @@ func (s *Session) SetOwner(owner string) {
 	s.invalid(checkName(owner))
 	c := s.change()
 	c.owner, c.restart = &owner, true
+	c.idle, c.absolute = idle, absolute
 }
 
 // SetLabel gives the session a label by which it can be listed and ended, in
@@ -301,7 +309,7 @@ func (s *Session) Destroy() {
 
 func (s *Session) destroy() {
 	dead, owner := s.dead, s.deadOwner
-	if s.live {
+	if s.live && !s.ended {
 		dead, owner = s.rec.ID, s.rec.Owner
 	}
 	s.live, s.ended, s.value, s.rec, s.done, s.changes = false, false, "", Record{}, nil, &unchanged
@@ -320,6 +328,9 @@ func (s *Session) begin() {
 }
 
 func (s *Session) get(key string) string {
+	if key == "" {
+		panic(zeroKey)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current(key)
@@ -355,6 +366,9 @@ func (s *Session) fields() []Field {
 }
 
 func (s *Session) set(key, raw string, err error) {
+	if key == "" {
+		panic(zeroKey)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -402,7 +416,11 @@ func (s *Session) unreadable(key, want string) {
 }
 
 // Commit stores what has changed so far and does not wait for the header of the
-// answer. Without changes it does nothing.
+// answer. Without changes it keeps the session alive, which a stream that stays
+// open for longer than the idle time has to do now and then.
+//
+// What it asks the store for is not given up when ctx ends: somebody who signs
+// out and closes the window is signed out. [Config.Timeout] bounds it.
 //
 // Its errors are [ErrEnded] if the session ended meanwhile, [ErrHeaderSent] if
 // a cookie would have to be set and cannot be, [ErrValue] or [ErrTooLarge] if
@@ -412,7 +430,15 @@ func (s *Session) unreadable(key, want string) {
 func (s *Session) Commit(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.commit(ctx)
+	return s.commitOrTouch(ctx, time.Now())
+}
+
+func (s *Session) commitOrTouch(ctx context.Context, now time.Time) error {
+	if s.changed() {
+		return s.commit(ctx)
+	}
+	s.touch(ctx, now)
+	return nil
 }
 
 // changed reports whether there is anything to commit.
@@ -436,11 +462,14 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 		return ErrEnded
 	}
 	needsCookie := s.newValue != "" || s.value != "" && !s.live
-	if needsCookie && s.x.w.sent.Load() {
+	if needsCookie && s.sent {
 		return ErrHeaderSent
 	}
 	if err := s.fits(); err != nil {
 		return err
+	}
+	if len(s.labels) > 0 && len(MergeLabels(s.rec.Labels, s.labels)) > maxLabels {
+		return fmt.Errorf("%w: more than %d labels", ErrValue, maxLabels)
 	}
 	now := time.Now()
 
@@ -450,13 +479,20 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 	defer bounded.stop()
 
 	if s.dead != (ID{}) {
-		if err := s.m.store.Delete(bounded, s.dead); err != nil {
+		err := s.m.store.Delete(bounded, s.dead)
+		if errors.Is(err, ErrNotFound) {
+			// Another request ended it, or renewed it: then it lives on under
+			// an identifier that is not known here, and nobody must be told
+			// that it has ended.
+			return ErrEnded
+		}
+		if err != nil {
 			return fmt.Errorf("session: end: %w", err)
 		}
 		s.m.observe(ctx, Event{Kind: Ended, Reason: SignedOut, Handle: s.dead.Handle(), Owner: s.deadOwner})
+		s.setCookie("")
 		if s.value == "" {
 			s.changes = &unchanged
-			s.setCookie("", now)
 			return nil
 		}
 		s.dead, s.deadOwner = ID{}, ""
@@ -473,18 +509,15 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 	s.committed(ctx, d)
 	// A Max-Age follows the clock as far as it can.
 	if needsCookie || s.m.cookie.persistent && !d.Expires.IsZero() {
-		s.setCookie(s.value, now)
+		s.setCookie(s.value)
 	}
 	return nil
 }
 
-// setCookie does nothing after the header has gone. Nobody comes here then but
-// for a cookie that can stay as it is.
-func (s *Session) setCookie(value string, now time.Time) {
-	if !s.x.w.sent.Load() {
-		s.m.cookie.set(s.x.w.rw.Header(), value, s.rec.Expires, now)
-		s.x.w.cookie = true
-	}
+// setCookie notes what the header has to say. After it has gone, nobody comes
+// here but for a cookie that can stay as it is.
+func (s *Session) setCookie(value string) {
+	s.setsCookie, s.cookieValue = true, value
 }
 
 // fits checks the bound on a session's values, as this request sees them.
@@ -492,19 +525,22 @@ func (s *Session) fits() error {
 	if len(s.pending) == 0 {
 		return nil
 	}
-	size := 0
+	size, was := 0, 0
 	for _, f := range s.pending {
 		if f.Value != "" {
 			size += len(f.Key) + len(f.Value)
 		}
 	}
 	for _, f := range s.fields() {
+		was += len(f.Key) + len(f.Value)
 		if !slices.ContainsFunc(s.pending, func(p Field) bool { return p.Key == f.Key }) {
 			size += len(f.Key) + len(f.Value)
 		}
 	}
-	if size > s.m.cfg.MaxBytes {
-		return fmt.Errorf("%w: %d bytes and more, Config.MaxBytes is %d", ErrTooLarge, size, s.m.cfg.MaxBytes)
+	// One that is too large already, because of requests side by side or a
+	// bound that was lowered, may shrink.
+	if size > s.m.cfg.MaxBytes && size > was {
+		return fmt.Errorf("%w: %d bytes, Config.MaxBytes is %d", ErrTooLarge, size, s.m.cfg.MaxBytes)
 	}
 	return nil
 }
@@ -585,6 +621,9 @@ func (s *Session) committed(ctx context.Context, d *Delta) {
 // until no other request changed the key in between. An empty value is an
 // absent one; where there is none and f gives none, nothing is committed.
 func (s *Session) swap(ctx context.Context, key string, f func(raw string) (string, error)) error {
+	if key == "" {
+		panic(zeroKey)
+	}
 	for {
 		s.mu.Lock()
 		base, cur := s.stored(key), s.current(key)
@@ -608,17 +647,27 @@ func (s *Session) swapTo(ctx context.Context, key, base, cur, next string) (done
 	if cur == "" && next == "" {
 		return true, nil
 	}
+	began := s.value == ""
 	s.begin()
-	undo := append([]Field(nil), s.pending...)
+	undo := slices.Clone(s.pending)
 	s.put(key, next)
-	if !s.live {
-		return true, s.commit(ctx) // nobody else knows it
+	if s.live {
+		err = s.commit(ctx, Field{key, base})
+	} else {
+		err = s.commit(ctx) // nobody else knows it
 	}
-	err = s.commit(ctx, Field{key, base})
+	if err == nil {
+		return true, nil
+	}
+	// What is pending is committed again when the header goes, and then
+	// without the condition: this must not be.
+	s.change().pending = undo
+	if began && !s.live {
+		s.value, s.rec.ID = "", ID{}
+	}
 	if !errors.Is(err, ErrConflict) {
 		return true, err
 	}
-	s.pending = undo
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -636,20 +685,22 @@ func (s *Session) swapTo(ctx context.Context, key, base, cur, next string) (done
 	return false, nil
 }
 
-// touch keeps a session alive that is only read. It is called when the header
-// goes and nothing was committed.
-func (s *Session) touch(ctx context.Context) {
+// touch keeps a session alive that is only read.
+func (s *Session) touch(ctx context.Context, now time.Time) {
 	if !s.live || s.ended {
 		return
 	}
 	// A minute, or less for a session whose idle time is counted in minutes.
 	step := min(s.m.touchStep, s.rec.Idle/8)
-	if s.now.Sub(s.rec.Seen) < step || !s.m.firstTouch(s.rec.ID, s.now, step) {
+	if now.Sub(s.rec.Seen) < step || !s.m.firstTouch(s.rec.ID, now, step) {
 		return
 	}
 	bounded := detach(ctx, s.m.cfg.Timeout)
 	defer bounded.stop()
-	if err := s.m.store.Commit(bounded, s.rec.ID, &Delta{Seen: s.now}); err != nil && !errors.Is(err, ErrNotFound) {
+	switch err := s.m.store.Commit(bounded, s.rec.ID, &Delta{Seen: now}); {
+	case err == nil:
+		s.rec.Seen = now
+	case !errors.Is(err, ErrNotFound):
 		// The visitor's answer does not depend on it.
 		s.m.failed(ctx, s.rec.ID.Handle(), fmt.Errorf("session: touch: %w", err))
 	}
@@ -662,5 +713,5 @@ func (m *Manager) firstTouch(id ID, now time.Time, step time.Duration) bool {
 	slot := &m.touched[id[31]]
 	mark := uint64(id[30])<<56 | uint64(id[29])<<48 | uint64(id[28])<<40 | uint64(now.UnixNano()/int64(max(step, 1)))&(1<<40-1)
 	old := slot.Load()
-	return old != mark && slot.CompareAndSwap(old, mark)
+	return old != mark && (slot.CompareAndSwap(old, mark) || slot.Load() != mark)
 }

@@ -121,7 +121,7 @@ type Delta struct {
 	Seen    time.Time     // zero: unchanged; never moves the record's back
 	Idle    time.Duration // zero: unchanged
 	Expires time.Time     // zero: unchanged
-	Restart bool          // the clocks restart: Created becomes Seen
+	Restart bool          // the clocks restart: Created becomes the record's new Seen
 
 	Owner  *string // nil: unchanged
 	Labels []Label // values to store; an empty Value removes the label
@@ -147,8 +147,7 @@ type Store interface {
 	// delta is only read, and only during the call.
 	Commit(ctx context.Context, id ID, d *Delta) error
 
-	// Delete removes the record. To remove one that does not exist is no
-	// error.
+	// Delete removes the record, or answers ErrNotFound.
 	Delete(ctx context.Context, id ID) error
 }
 
@@ -192,8 +191,9 @@ func (q *Query) validate() error {
 // A Lister is a [Store] whose records can be listed.
 type Lister interface {
 	// List yields the records that the query selects, in no particular
-	// order. A session that begins or ends meanwhile may be among them or
-	// not; every other one is, once. An error ends the listing.
+	// order. One that begins, ends or is renamed meanwhile may be among them
+	// or not; every other one is, once. An error ends the listing. While it
+	// goes on, the caller may call any method.
 	List(ctx context.Context, q Query) iter.Seq2[Record, error]
 
 	// Find returns the record with this handle, or ErrNotFound.

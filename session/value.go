@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// errUTF8 is refused rather than repaired: encoding/json would put U+FFFD where
+// errUTF8: such text is refused rather than repaired: encoding/json would put U+FFFD where
 // the bytes were, and nobody would know.
 var errUTF8 = errors.New("the string is not valid UTF-8; use a []byte key for bytes")
 
@@ -53,7 +53,28 @@ func encode[T any](v T) (string, error) {
 	if err := enc.Encode(v); err != nil {
 		return "", err
 	}
-	return strings.TrimSuffix(buf.String(), "\n"), nil
+	raw := strings.TrimSuffix(buf.String(), "\n")
+	if repaired(raw) {
+		return "", errUTF8
+	}
+	return raw, nil
+}
+
+// repaired reports whether JSON holds U+FFFD as an escape, which is how
+// encoding/json writes what was not UTF-8; a character U+FFFD it writes as it
+// is. Only a json.RawMessage or a MarshalJSON could have meant it.
+func repaired(raw string) bool {
+	for i := strings.IndexByte(raw, '\\'); i >= 0 && i+1 < len(raw); {
+		if strings.HasPrefix(raw[i:], `\ufffd`) {
+			return true
+		}
+		next := strings.IndexByte(raw[i+2:], '\\')
+		if next < 0 {
+			return false
+		}
+		i += 2 + next
+	}
+	return false
 }
 
 // decode reads what encode wrote, or any JSON that encoding/json takes for a T.

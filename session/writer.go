@@ -3,6 +3,7 @@ package session
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -57,7 +58,13 @@ func (x *exchange) load(ctx context.Context) (*Session, error) {
 		}
 		return nil, err
 	}
+	// Either begin sees the session, or this sees that the header is going.
 	x.s.Store(s)
+	if x.w.going.Load() {
+		s.mu.Lock()
+		s.sent = true
+		s.mu.Unlock()
+	}
 	return s, nil
 }
 
@@ -68,42 +75,49 @@ func (x *exchange) load(ctx context.Context) (*Session, error) {
 type writer struct {
 	rw     http.ResponseWriter
 	x      *exchange
-	sent   atomic.Bool // the header has gone, or is going
-	cookie bool        // the header sets the cookie
+	going  atomic.Bool // the header goes, or has gone
 	failed error       // the answer was replaced by an error page
 }
 
 // begin commits and reports whether the handler's answer may go.
 func (w *writer) begin() bool {
-	if w.sent.Load() {
+	if w.going.Load() {
 		return w.failed == nil
 	}
+	w.going.Store(true)
 	if s := w.x.s.Load(); s != nil {
 		if err := s.finish(); err != nil {
-			w.refuse(err)
+			w.refuse(s, err)
 			return false
 		}
 	}
-	w.sent.Store(true)
 	return true
 }
 
-// finish is the commit before the header goes.
+// finish is the commit before the header goes. From then on it is known to have
+// gone, also to the handler's other goroutines.
 func (s *Session) finish() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ctx := s.x.ctx.Context
-	if s.changed() {
-		if err := s.commit(ctx); err != nil {
-			s.m.failed(ctx, s.rec.ID.Handle(), err)
-			return err
-		}
-	} else {
-		s.touch(ctx)
+	if err := s.commitOrTouch(ctx, s.now); err != nil {
+		s.m.failed(ctx, s.rec.ID.Handle(), err)
+		return err
 	}
+	s.sendCookie()
 	s.protect()
+	s.sent = true
 	s.m.sweepIfDue(s.now)
 	return nil
+}
+
+// sendCookie puts into the header what the commits so far ask for. That waits
+// until the header goes: until then the handler may fill it, copy it, or clear
+// it, as httputil.ReverseProxy does after each informational answer.
+func (s *Session) sendCookie() {
+	if s.setsCookie {
+		s.m.cookie.set(s.x.w.rw.Header(), s.cookieValue, s.rec.Expires, time.Now())
+	}
 }
 
 // protect keeps an answer that used the session out of caches, unless the handler
@@ -118,7 +132,7 @@ func (s *Session) protect() {
 		h["Vary"] = append(vary, "Cookie")
 	}
 	cc := h["Cache-Control"]
-	if len(cc) == 0 || (s.x.w.cookie || s.secrets) && !listed(cc, "no-store") && (s.secrets || !listed(cc, "private")) {
+	if len(cc) == 0 || (s.setsCookie || s.secrets) && !listed(cc, "no-store") && (s.secrets || !listed(cc, "private")) {
 		h["Cache-Control"] = s.header[1:2:2]
 	}
 }
@@ -138,8 +152,7 @@ func listed(lines []string, word string) bool {
 }
 
 // refuse replaces the handler's answer by an error page.
-func (w *writer) refuse(err error) {
-	w.sent.Store(true)
+func (w *writer) refuse(s *Session, err error) {
 	w.failed = fmt.Errorf("%w: %w", ErrRefused, err)
 	h := w.rw.Header()
 	for name := range h {
@@ -148,6 +161,12 @@ func (w *writer) refuse(err error) {
 		}
 	}
 	h["Cache-Control"] = []string{"no-store"}
+	s.mu.Lock()
+	s.sent = true
+	if !errors.Is(err, ErrEnded) {
+		s.sendCookie() // of what was committed before: the old one is dead
+	}
+	s.mu.Unlock()
 	w.x.m.cfg.Error(w.rw, w.x.r, err)
 }
 
@@ -168,7 +187,7 @@ func survives(name string) bool {
 
 // end runs when the handler has returned.
 func (w *writer) end() {
-	if !w.sent.Load() {
+	if !w.going.Load() {
 		w.begin()
 		return
 	}
@@ -190,7 +209,7 @@ func (w *writer) Header() http.Header { return w.rw.Header() }
 
 func (w *writer) WriteHeader(code int) {
 	switch {
-	case code >= 100 && code < 200 && code != http.StatusSwitchingProtocols && !w.sent.Load():
+	case code >= 100 && code < 200 && code != http.StatusSwitchingProtocols && !w.going.Load():
 		w.rw.WriteHeader(code) // informational: the answer is still to come
 	case w.begin():
 		w.rw.WriteHeader(code)
@@ -232,19 +251,25 @@ func (w *writer) FlushError() error {
 // Hijack commits what can be stored without a cookie. With a cookie to set it
 // refuses: the header is the handler's to write from now on, and a session
 // whose cookie is lost would be worse than an error. A handler that commits
-// first finds the cookie in [http.ResponseWriter.Header] and can send it.
+// first finds the cookie in [http.ResponseWriter.Header] afterwards and can send
+// it along.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.failed != nil {
 		return nil, nil, w.failed
 	}
-	if s := w.x.s.Load(); s != nil && !w.sent.Load() {
+	if s := w.x.s.Load(); s != nil && !w.going.Load() {
 		if err := s.beforeHijack(); err != nil {
 			return nil, nil, err
 		}
 	}
 	c, rw, err := http.NewResponseController(w.rw).Hijack()
 	if err == nil {
-		w.sent.Store(true)
+		w.going.Store(true)
+		if s := w.x.s.Load(); s != nil {
+			s.mu.Lock()
+			s.sent = true
+			s.mu.Unlock()
+		}
 	}
 	return c, rw, err
 }
@@ -255,10 +280,11 @@ func (s *Session) beforeHijack() error {
 	if s.newValue != "" || s.value != "" && !s.live {
 		return fmt.Errorf("%w: hijack: call Session.Commit first and send the Set-Cookie in Header along", ErrHeaderSent)
 	}
-	if !s.changed() {
-		s.touch(s.x.ctx.Context)
+	err := s.commitOrTouch(s.x.ctx.Context, s.now)
+	if err == nil {
+		s.sendCookie()
 	}
-	return s.commit(s.x.ctx.Context)
+	return err
 }
 
 // Unwrap is for [http.ResponseController].
