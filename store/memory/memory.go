@@ -23,12 +23,13 @@ import (
 
 // Config configures a [Store]. The zero value is usable.
 type Config struct {
-	// MaxBytes bounds the memory for sessions: 256 MiB if zero, and never
-	// less than 1 MiB. A session takes about 80 bytes more than its values.
+	// MaxBytes bounds the memory for sessions: 256 MiB if zero or less, and
+	// never less than 1 MiB. A session takes about 80 bytes more than its
+	// values.
 	MaxBytes int64
 
 	// MaxSpent bounds how many spent ids are remembered at once, a million if
-	// zero. They take some 40 bytes each beside MaxBytes.
+	// zero or less. They take some 40 bytes each beside MaxBytes.
 	MaxSpent int
 
 	// Logger is told, at most once a minute, that sessions gave way for want
@@ -43,6 +44,9 @@ type Config struct {
 // When it is full, the sessions that gave way are those not seen for long,
 // anonymous ones first; an anonymous newcomer never displaces somebody who is
 // signed in but is refused with [session.ErrFull].
+//
+// Sessions are found by owner and label in one step each, as long as not a large
+// part of all have the same: a label should tell sessions apart.
 type Store struct {
 	shards []shard
 	seed   maphash.Seed
@@ -64,7 +68,7 @@ const (
 
 // New returns an empty Store.
 func New(cfg Config) *Store {
-	if cfg.MaxBytes == 0 {
+	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = defaultBytes
 	}
 	cfg.MaxBytes = max(cfg.MaxBytes, minBytes)
@@ -136,9 +140,11 @@ func (s *Store) Delete(_ context.Context, id session.ID) error {
 	sh := s.shard(id[:])
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if at, ok := sh.find(id[:]); ok {
-		sh.remove(at)
+	if !sh.drop(id, millis(time.Now())) {
+		return session.ErrNotFound
 	}
+	at, _ := sh.find(id[:])
+	sh.remove(at)
 	return nil
 }
 
@@ -212,7 +218,7 @@ func commit(from, to *shard, id, newID session.ID, d *session.Delta) (evicted in
 	if !ok || headLen+len(merged) > maxRecord {
 		return 0, fmt.Errorf("%w: memory: no record has more than %d bytes, 255 labels, or 255 bytes in a name", session.ErrFull, maxRecord)
 	}
-	if exists && newID == id && from.fits(at, &h, len(merged)) {
+	if exists && newID == id && from.fits(at, &h, len(merged)) && (!names || from.bytes+from.names.growth(h.names()) <= from.max) {
 		if names {
 			from.unindex(at)
 		}
@@ -249,9 +255,18 @@ func (s *Store) Find(_ context.Context, h session.Handle) (session.Record, error
 	return session.Record{}, session.ErrNotFound
 }
 
-// List implements [session.Lister].
+// List implements [session.Lister]. What a query by owner or label yields was all
+// there at one moment; All goes through the store in small steps.
 func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
+		if !q.All {
+			for _, r := range s.named(&q) {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			return
+		}
 		var batch []session.Record
 		for i := range s.shards {
 			sh := &s.shards[i]
@@ -271,9 +286,24 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 	}
 }
 
+// named finds records by owner or label. A record that is renamed moves from one
+// shard to another: with all of them locked none is missed, and whoever ends the
+// sessions of a person ends them all.
+func (s *Store) named(q *session.Query) (found []session.Record) {
+	now := millis(time.Now())
+	for i := range s.shards { // in the order that everybody keeps
+		s.shards[i].mu.Lock()
+		defer s.shards[i].mu.Unlock()
+	}
+	for i := range s.shards {
+		found = s.shards[i].named(found, q, now)
+	}
+	return found
+}
+
 // Sweep implements [session.Sweeper]. It holds each lock for some microseconds
 // at a time. It also yields those signed in that gave way since the last sweep,
-// whose deadline has not passed.
+// whose deadline has not passed, up to some thousands.
 func (s *Store) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
 		var gone []session.Record

@@ -80,6 +80,14 @@ func payloadOf(b []byte) []byte     { return b[headLen : headLen+int(get(b[53:],
 func seenOf(b []byte) int64         { h := readHead(b); return h.seen }
 func live(b []byte, now int64) bool { h := readHead(b); return now < h.deadline() }
 
+// names is how many entries the record has in the table of names.
+func (h *head) names() int {
+	if h.owner > 0 {
+		return int(h.labels) + 1
+	}
+	return int(h.labels)
+}
+
 func (h *head) deadline() int64 { return min(h.seen+h.idle, h.expires) }
 
 // apply does to the clocks what the delta says.
@@ -91,7 +99,10 @@ func (h *head) apply(d *session.Delta) {
 		h.created = h.seen
 	}
 	if d.Idle != 0 {
-		h.idle = int64((d.Idle + time.Millisecond - 1) / time.Millisecond)
+		h.idle = d.Idle.Milliseconds()
+		if d.Idle%time.Millisecond != 0 {
+			h.idle++ // never sooner than asked for
+		}
 	}
 	if !d.Expires.IsZero() {
 		h.expires = millis(d.Expires)
@@ -113,12 +124,18 @@ func appendPair(b []byte, name, value string) []byte {
 	return append(b, value...)
 }
 
-// valueOf returns the field's value in the payload, nil if it is absent.
-func valueOf(h *head, payload []byte, key string) []byte {
+// namesOf returns the part of the payload that holds owner and labels.
+func namesOf(h *head, payload []byte) []byte {
 	rest := payload[h.owner:]
 	for range h.labels {
 		_, _, rest = pair(rest)
 	}
+	return payload[:len(payload)-len(rest)]
+}
+
+// valueOf returns the field's value in the payload, nil if it is absent.
+func valueOf(h *head, payload []byte, key string) []byte {
+	rest := payload[len(namesOf(h, payload)):]
 	var name, value []byte
 	for len(rest) > 0 {
 		if name, value, rest = pair(rest); string(name) == key {

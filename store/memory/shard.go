@@ -29,7 +29,7 @@ type shard struct {
 	spare   []uint32 // numbers of chunks that are not in use
 	pools   [kinds][]pool
 	scratch []byte
-	gone    []session.Record // signed in, gave way, not yet reported
+	gone    []session.Record // see report
 }
 
 // kind keeps sessions apart that give way at different times.
@@ -163,7 +163,11 @@ func (s *shard) find(b []byte) (place, bool) {
 
 func (s *shard) record(at place, fields bool) session.Record {
 	b := s.block(at)
-	return makeRecord(session.ID(b[:32]), readHead(b), string(payloadOf(b)), fields)
+	h, payload := readHead(b), payloadOf(b)
+	if !fields {
+		payload = namesOf(&h, payload)
+	}
+	return makeRecord(session.ID(b[:32]), h, string(payload), fields)
 }
 
 // drop reports whether there is a record with the ID, and makes room for one if
@@ -171,10 +175,18 @@ func (s *shard) record(at place, fields bool) session.Record {
 func (s *shard) drop(id session.ID, now int64) bool {
 	at, ok := s.find(id[:])
 	if ok && !live(s.block(at), now) {
+		s.report(at)
 		s.remove(at)
 		return false
 	}
 	return ok
+}
+
+// report keeps what the next sweep has to tell of a record that goes before it.
+func (s *shard) report(at place) {
+	if len(s.gone) < maxGone {
+		s.gone = append(s.gone, s.record(at, false))
+	}
 }
 
 // insert puts a record in, for which others may give way, but not the one named
@@ -278,12 +290,8 @@ func (s *shard) remove(at place) {
 func (s *shard) alloc(h *head, size int, now int64, keep session.ID) (at place, evicted int, ok bool) {
 	k, class := h.kind(), classOf(size)
 	p, per := &s.pools[k][class], perChunk(class)
-	names := int(h.labels)
-	if k == owned {
-		names++
-	}
 	for {
-		need := s.ids.growth(1) + s.names.growth(names)
+		need := s.ids.growth(1) + s.names.growth(h.names())
 		if slot := p.n - (len(p.chunks)-1)*per; slot == per { // or there is no chunk
 			need += max(firstBytes, blockSize(class, size))
 		} else if c := &s.chunks[p.chunks[len(p.chunks)-1]]; (slot+1)*c.size > len(c.buf) {
@@ -397,8 +405,8 @@ func (s *shard) evictOne(k kind, class int, now int64, keep session.ID) bool {
 	if !found {
 		return false
 	}
-	if k == owned && len(s.gone) < maxGone {
-		s.gone = append(s.gone, s.record(victim, false))
+	if k == owned { // of the anonymous there may be a flood
+		s.report(victim)
 	}
 	s.remove(victim)
 	return true
@@ -426,21 +434,19 @@ func (s *shard) list(dst []session.Record, q *session.Query, st *steps) []sessio
 	now := millis(time.Now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	add := func(at place) {
-		if !live(s.block(at), now) {
-			return
+	to := min(st.from+tags/uint64(s.ids.n/listStep+1), tags)
+	s.ids.eachIn(st.from, to, func(at place) {
+		if live(s.block(at), now) {
+			dst = append(dst, s.record(at, q.Fields))
 		}
-		if r := s.record(at, q.Fields); q.Match(&r) {
-			dst = append(dst, r)
-		}
-	}
-	if q.All {
-		to := min(st.from+tags/uint64(s.ids.n/listStep+1), tags)
-		s.ids.eachIn(st.from, to, add)
-		st.from = to
-		return dst
-	}
-	st.from = tags
+	})
+	st.from = to
+	return dst
+}
+
+// named appends the records that a query by owner or label selects. The lock is
+// held.
+func (s *shard) named(dst []session.Record, q *session.Query, now int64) []session.Record {
 	var tag uint32
 	if q.Owner != "" {
 		tag = s.nameTag(nil, []byte(q.Owner))
@@ -448,7 +454,11 @@ func (s *shard) list(dst []session.Record, q *session.Query, st *steps) []sessio
 		tag = s.nameTag([]byte(q.Label.Name), []byte(q.Label.Value))
 	}
 	for c := s.names.seek(tag); c.next(); {
-		add(c.at)
+		if live(s.block(c.at), now) {
+			if r := s.record(c.at, q.Fields); q.Match(&r) {
+				dst = append(dst, r)
+			}
+		}
 	}
 	return dst
 }

@@ -63,8 +63,6 @@ func (c *cursor) next() bool {
 
 // insert adds an entry and returns by how many bytes the table grew.
 func (t *table) insert(tag uint32, at place) (grown int) {
-	// At four fifths of the slots a search looks at three on the average; a
-	// growth of a quarter leaves little of the memory idle.
 	if grown = t.growth(1); grown > 0 {
 		t.resize(len(t.slots) + grown/8)
 	}
@@ -75,10 +73,13 @@ func (t *table) insert(tag uint32, at place) (grown int) {
 
 // growth returns by how many bytes the table will grow if so many are inserted.
 func (t *table) growth(n int) int {
-	if (t.n+n)*5 <= len(t.slots)*4 {
-		return 0
+	slots := len(t.slots)
+	// At four fifths of the slots a search looks at three on the average; a
+	// growth of a quarter leaves little of the memory idle.
+	for (t.n+n)*5 > slots*4 {
+		slots += max(minSlots, slots/4+1)
 	}
-	return 8 * max(minSlots, len(t.slots)/4+1, n*2)
+	return 8 * (slots - len(t.slots))
 }
 
 // put stores the slot at the first free one from i on and returns where.
@@ -165,9 +166,10 @@ func (t *table) eachIn(from, to uint64, f func(place)) {
 		return
 	}
 	end := t.home(uint32(to - 1))
-	for i, passed := t.home(uint32(from)), 0; passed < len(t.slots); passed++ {
+	first := t.home(uint32(from))
+	for i, passed := first, 0; passed < len(t.slots); passed++ {
 		s := t.slots[i]
-		if s == 0 && t.beyond(i, passed, uint32(from), end) {
+		if s == 0 && first+passed >= end {
 			return
 		}
 		if tag := s >> 32; s != 0 && from <= tag && tag < to {
@@ -175,10 +177,4 @@ func (t *table) eachIn(from, to uint64, f func(place)) {
 		}
 		i = t.after(i)
 	}
-}
-
-// beyond reports whether a walk of so many steps from the home of a tag has
-// reached or passed the slot end.
-func (t *table) beyond(_, passed int, from uint32, end int) bool {
-	return t.home(from)+passed >= end
 }
