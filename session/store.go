@@ -141,10 +141,10 @@ type Store interface {
 	// Load returns the record, or ErrNotFound.
 	Load(ctx context.Context, id ID) (Record, error)
 
-	// Commit applies the delta to the record. It answers ErrNotFound if the
-	// record should exist and does not, ErrExists if it should not and does
-	// or if the new name is taken, and ErrConflict if a condition fails. The
-	// delta is only read, and only during the call.
+	// Commit applies the delta to the record. It answers, in this order,
+	// ErrNotFound if the record should exist and does not, ErrExists if it
+	// should not and does or if the new name is taken, and ErrConflict if a
+	// condition fails. The delta is only read, and only during the call.
 	Commit(ctx context.Context, id ID, d *Delta) error
 
 	// Delete removes the record, or answers ErrNotFound.

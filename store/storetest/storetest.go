@@ -17,9 +17,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,7 +34,8 @@ import (
 
 // Config says what is to be tested and how patiently.
 type Config struct {
-	// New returns a store for one test. It may have records of others in it.
+	// New returns a store for one test, of which there are some hundreds. It
+	// may have records of others in it.
 	New func(t *testing.T) session.Store
 
 	// Second is what the tests take for a second, a second if zero: they give
@@ -40,10 +44,12 @@ type Config struct {
 	// best tested inside [testing/synctest.Test], where waiting costs nothing.
 	Second time.Duration
 
-	// Rounds is how often races are repeated, 100 if zero.
+	// Rounds is how often races are repeated, 100 if zero, and a third of how
+	// many random sequences of operations there are.
 	Rounds int
 
-	// Bubble, unless nil, runs each test: [testing/synctest.Test] fits.
+	// Bubble, unless nil, runs each test, but for the one that waits in real
+	// time for a store that may never answer: [testing/synctest.Test] fits.
 	Bubble func(t *testing.T, f func(t *testing.T))
 }
 
@@ -72,13 +78,17 @@ func Run(t *testing.T, cfg Config) {
 		{"RenameIsAtomic", (*suite).renameIsAtomic},
 		{"Idle", (*suite).idle},
 		{"Absolute", (*suite).absolute},
+		{"ClocksAlone", (*suite).clocksAlone},
 		{"Restart", (*suite).restart},
 		{"SeenNeverMovesBack", (*suite).seen},
 		{"OwnerAndLabels", (*suite).ownerAndLabels},
 		{"ConcurrentKeys", (*suite).concurrentKeys},
 		{"ConcurrentConditions", (*suite).concurrentConditions},
 		{"DeleteIsFinal", (*suite).deleteIsFinal},
+		{"KeepsNothingOfTheDelta", (*suite).keepsNothing},
+		{"RecordsDoNotChange", (*suite).recordsDoNotChange},
 		{"List", (*suite).list},
+		{"ListAll", (*suite).listAll},
 		{"ListWhileChanging", (*suite).listWhileChanging},
 		{"Find", (*suite).find},
 		{"Sweep", (*suite).sweep},
@@ -92,10 +102,31 @@ func Run(t *testing.T, cfg Config) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg.Bubble(t, func(t *testing.T) {
-				test.run(&suite{T: t, Config: cfg, store: cfg.New(t), ctx: t.Context()})
+				test.run(newSuite(t, cfg))
 			})
 		})
 	}
+	t.Run("ListHoldsNobodyUp", func(t *testing.T) { newSuite(t, cfg).listHoldsNobodyUp() })
+	t.Run("Replay", func(t *testing.T) {
+		for i := range 3 * cfg.Rounds {
+			// A test of its own for each: its store is closed when it ends,
+			// and its name says how to run it alone.
+			if !t.Run(fmt.Sprint(i), func(t *testing.T) { cfg.Bubble(t, func(t *testing.T) { replaySeed(t, cfg, i) }) }) {
+				return // the others say the same
+			}
+		}
+	})
+}
+
+// replaySeed replays the random sequence with this number.
+func replaySeed(t *testing.T, cfg Config, seed int) {
+	r := mathrand.New(mathrand.NewPCG(uint64(seed), 1))
+	data := make([]byte, 300+r.IntN(500))
+	for i := range data {
+		data[i] = byte(r.Uint32())
+	}
+	salt := newID()
+	(&replay{t: t, store: cfg.New(t), data: data, salt: salt, prefix: salt.Handle().String() + " "}).run()
 }
 
 type suite struct {
@@ -103,6 +134,10 @@ type suite struct {
 	Config
 	store session.Store
 	ctx   context.Context
+}
+
+func newSuite(t *testing.T, cfg Config) *suite {
+	return &suite{T: t, Config: cfg, store: cfg.New(t), ctx: t.Context()}
 }
 
 func newID() (id session.ID) {
@@ -279,16 +314,25 @@ func (s *suite) conditions() {
 
 func (s *suite) delete() {
 	id := s.made(f("a", `1`))
-	for range 2 {
-		if err := s.store.Delete(s.ctx, id); err != nil {
-			s.Fatalf("Delete: %v", err)
-		}
+	// Of any number of calls one is told that it was the one to end the
+	// session, and reports it.
+	for _, want := range []error{nil, session.ErrNotFound, session.ErrNotFound} {
+		s.deleted(id, want)
 		s.absent(id)
 		s.refused(id, &session.Delta{Set: []session.Field{f("a", `2`)}}, session.ErrNotFound)
 		s.absent(id)
 	}
-	if err := s.store.Delete(s.ctx, newID()); err != nil {
-		s.Errorf("Delete of what never was: %v", err)
+	s.deleted(newID(), session.ErrNotFound)
+	// The place is free, and what is there now can be deleted in its turn.
+	s.commit(id, s.delta(f("b", `1`)))
+	s.has(id, f("b", `1`))
+	s.deleted(id, nil)
+}
+
+func (s *suite) deleted(id session.ID, want error) {
+	s.Helper()
+	if err := s.store.Delete(s.ctx, id); !errors.Is(err, want) {
+		s.Fatalf("Delete: %v, want %v", err, want)
 	}
 }
 
@@ -361,12 +405,16 @@ func (s *suite) gone(id session.ID) {
 	now := time.Now()
 	s.refused(id, &session.Delta{Set: []session.Field{f("a", `2`)}, Seen: now, Idle: time.Hour, Expires: now.Add(time.Hour)}, session.ErrNotFound)
 	s.refused(id, &session.Delta{Rename: newID(), Seen: now}, session.ErrNotFound)
+	s.refused(id, &session.Delta{Seen: now}, session.ErrNotFound)
+	s.refused(id, &session.Delta{Delete: []string{"a"}}, session.ErrNotFound)
 	s.absent(id)
 	if l, ok := s.store.(session.Lister); ok {
 		if _, err := l.Find(s.ctx, id.Handle()); !errors.Is(err, session.ErrNotFound) {
 			s.Errorf("Find of an expired record: %v, want ErrNotFound", err)
 		}
 	}
+	s.deleted(id, session.ErrNotFound)
+	s.absent(id)
 }
 
 func (s *suite) idle() {
@@ -407,6 +455,44 @@ func (s *suite) absolute() {
 	s.gone(id)
 }
 
+// clocksAlone: a delta that changes one clock and does not restart.
+func (s *suite) clocksAlone() {
+	now := time.Now()
+	soon, late := now.Add(s.Second), now.Add(time.Hour)
+	create := func(idle time.Duration, expires time.Time) session.ID {
+		d := s.delta()
+		d.Idle, d.Expires = idle, expires
+		id := newID()
+		s.commit(id, d)
+		return id
+	}
+	check := func(id session.ID, d *session.Delta, idle time.Duration, expires time.Time) session.ID {
+		s.Helper()
+		before := s.load(id)
+		s.commit(id, d)
+		r := s.load(id)
+		if !r.Created.Equal(before.Created) || !r.Seen.Equal(before.Seen) || r.Idle != idle || !near(r.Expires, expires) {
+			s.Errorf("clocks %v %v %v %v after %+v, were %+v", r.Created, r.Seen, r.Idle, r.Expires, d, before)
+		}
+		return id
+	}
+	over := []session.ID{
+		check(create(time.Hour, late), &session.Delta{Expires: soon}, time.Hour, soon),
+		check(create(time.Hour, late), &session.Delta{Idle: s.Second}, s.Second, late),
+	}
+	stay := []session.ID{
+		check(create(time.Hour, soon), &session.Delta{Expires: late}, time.Hour, late),
+		check(create(s.Second, late), &session.Delta{Idle: time.Hour}, time.Hour, late),
+	}
+	time.Sleep(s.Second + s.Second/5)
+	for _, id := range over {
+		s.gone(id)
+	}
+	for _, id := range stay {
+		s.has(id)
+	}
+}
+
 func (s *suite) restart() {
 	id := s.made(f("a", `1`))
 	time.Sleep(s.Second)
@@ -443,7 +529,7 @@ func (s *suite) ownerAndLabels() {
 	check := func(owner string, labels ...session.Label) {
 		s.Helper()
 		r := s.load(id)
-		slices.SortFunc(r.Labels, func(a, b session.Label) int { return strings.Compare(a.Name, b.Name) })
+		r.Labels = slices.SortedFunc(slices.Values(r.Labels), func(a, b session.Label) int { return strings.Compare(a.Name, b.Name) })
 		if r.Owner != owner || !slices.Equal(r.Labels, labels) {
 			s.Fatalf("owner %q, labels %v, want %q, %v", r.Owner, r.Labels, owner, labels)
 		}
@@ -501,6 +587,36 @@ func (s *suite) concurrentConditions() {
 			s.Fatalf("%d commits found the condition true, want 1", won.Load())
 		}
 	}
+	// In a fast store those who start together seldom meet between a look and a
+	// write; those who go on until they have met do.
+	id := s.made(f("a", `0`))
+	var counted, met atomic.Int32
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := 0; i < 200*s.Rounds && int(met.Load()) < 10*s.Rounds; i++ {
+				r, err := s.store.Load(s.ctx, id)
+				if err != nil {
+					s.Errorf("Load: %v", err)
+					return
+				}
+				was := fieldsOf(r)["a"]
+				n, _ := strconv.Atoi(was)
+				err = s.store.Commit(s.ctx, id, &session.Delta{If: []session.Field{f("a", was)}, Set: []session.Field{f("a", fmt.Sprint(n+1))}})
+				switch {
+				case err == nil:
+					counted.Add(1)
+				case errors.Is(err, session.ErrConflict):
+					met.Add(1)
+				default:
+					s.Errorf("Commit: %v, want nil or ErrConflict", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s.has(id, f("a", fmt.Sprint(counted.Load())))
 }
 
 func (s *suite) deleteIsFinal() {
@@ -517,15 +633,105 @@ func (s *suite) deleteIsFinal() {
 				}
 			})
 		}
-		wg.Go(func() {
-			if err := s.store.Delete(s.ctx, id); err != nil {
-				s.Errorf("Delete: %v", err)
-			}
-			deleted.Store(true)
-		})
+		var ended atomic.Int32
+		for range 3 {
+			wg.Go(func() {
+				switch err := s.store.Delete(s.ctx, id); {
+				case err == nil:
+					ended.Add(1)
+				case !errors.Is(err, session.ErrNotFound):
+					s.Errorf("Delete: %v, want nil or ErrNotFound", err)
+				}
+				deleted.Store(true)
+			})
+		}
 		wg.Wait()
 		s.absent(id)
+		if ended.Load() != 1 {
+			s.Fatalf("%d of 3 deletions ended the session, want 1", ended.Load())
+		}
 	}
+	// In a fast store they seldom meet, unless they run already and wait for
+	// each other.
+	ids := make([]session.ID, 20*s.Rounds)
+	arrived := make([]atomic.Int32, len(ids))
+	for i := range ids {
+		ids[i] = s.made()
+	}
+	var ended atomic.Int32
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for i, id := range ids {
+				for arrived[i].Add(1); arrived[i].Load() < 2; {
+					runtime.Gosched()
+				}
+				if s.store.Delete(s.ctx, id) == nil {
+					ended.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if int(ended.Load()) != len(ids) {
+		s.Errorf("deletions ended %d sessions, there were %d", ended.Load(), len(ids))
+	}
+}
+
+// keepsNothing: the slices of a delta are the caller's again after Commit.
+func (s *suite) keepsNothing() {
+	a, b := session.Label{Name: "a", Value: "1"}, session.Label{Name: "b", Value: "2"}
+	for _, begin := range []*session.Delta{s.delta(), s.delta(f("a", `1`), f("b", `1`))} {
+		owner := "owner"
+		begin.Owner, begin.Labels = &owner, []session.Label{a}
+		want := slices.Clone(begin.Set)
+		id := newID()
+		s.commit(id, begin)
+		scribble(begin)
+		s.has(id, want...)
+
+		d := &session.Delta{Set: []session.Field{f("b", `2`), f("c", `3`)}, Labels: []session.Label{b}}
+		s.commit(id, d)
+		scribble(d)
+		want = session.MergeFields(want, []session.Field{f("b", `2`), f("c", `3`)}, nil)
+		s.has(id, want...)
+		if r := s.load(id); r.Owner != "owner" || len(r.Labels) != 2 || !slices.Contains(r.Labels, a) || !slices.Contains(r.Labels, b) {
+			s.Errorf("owner %q, labels %v, want those of the deltas as they were", r.Owner, r.Labels)
+		}
+	}
+}
+
+// recordsDoNotChange: who holds a record sees it as it was, whatever is
+// committed since.
+func (s *suite) recordsDoNotChange() {
+	d := s.delta(f("a", `1`), f("b", `1`))
+	owner, other := "owner"+newID().Handle().String(), "other"
+	d.Owner, d.Labels = &owner, []session.Label{{Name: "l", Value: "1"}}
+	id := newID()
+	s.commit(id, d)
+	held := []session.Record{s.load(id)}
+	if l, ok := s.store.(session.Lister); ok {
+		r, err := l.Find(s.ctx, id.Handle())
+		if err != nil {
+			s.Fatalf("Find: %v", err)
+		}
+		held = append(held, r, s.listed(session.Query{Owner: owner, Fields: true})[id])
+	}
+	was := describe(held[0])
+	for _, d := range []*session.Delta{
+		{Set: []session.Field{f("a", `2`)}},
+		{Labels: []session.Label{{Name: "l", Value: "2"}}},
+		{Delete: []string{"b"}, Owner: &other},
+		{Set: []session.Field{f("a", `3`), f("c", `3`)}},
+	} {
+		s.commit(id, d)
+		for _, r := range held {
+			if is := describe(r); is != was {
+				s.Fatalf("a record that was loaded before Commit(%+v) is %s\nwas %s", d, is, was)
+			}
+		}
+	}
+	s.deleted(id, nil)
 }
 
 func (s *suite) lister() session.Lister {
@@ -592,11 +798,28 @@ func (s *suite) list() {
 	check(session.Query{Label: phone}, a1, b1, x)
 	check(session.Query{Owner: alice, Label: phone}, a1)
 	check(session.Query{Owner: bob, Label: tablet})
-	for id, r := range s.listed(session.Query{Owner: alice, Fields: true}) {
-		want := s.load(id)
-		if r.Owner != alice || !near(r.Created, want.Created) || !near(r.Expires, want.Expires) || r.Idle != want.Idle ||
-			!maps.Equal(fieldsOf(r), fieldsOf(want)) || !slices.Equal(r.Labels, want.Labels) {
-			s.Errorf("listed %+v, want %+v", r, want)
+	for _, fields := range []bool{false, true} {
+		for _, q := range []session.Query{{Owner: alice, Fields: fields}, {Label: phone, Fields: fields}, {All: true, Fields: fields}} {
+			for id, r := range s.listed(q) {
+				if !slices.Contains(ids[300:], id) {
+					continue
+				}
+				want := s.load(id)
+				if !fields { // they may be given unasked
+					r.Fields, want.Fields = nil, nil
+				}
+				if describe(r) != describe(want) {
+					s.Errorf("List(%+v) yields %s\nwant %s", q, describe(r), describe(want))
+				}
+			}
+		}
+	}
+	// Who has seen enough gets no more.
+	for _, q := range []session.Query{{Owner: alice}, {Label: phone}, {All: true}} {
+		n := 0
+		s.lister().List(s.ctx, q)(func(session.Record, error) bool { n++; return false })
+		if n != 1 {
+			s.Errorf("List(%+v) yields %d records to a loop that breaks at the first", q, n)
 		}
 	}
 	// The list follows every change.
@@ -606,9 +829,7 @@ func (s *suite) list() {
 	check(session.Query{Label: tablet}, renamed, a2)
 	s.commit(x, &session.Delta{Owner: &alice})
 	check(session.Query{Owner: alice}, renamed, a2, x)
-	if err := s.store.Delete(s.ctx, a2); err != nil {
-		s.Fatal(err)
-	}
+	s.deleted(a2, nil)
 	check(session.Query{Owner: alice}, renamed, x)
 	s.commit(renamed, &session.Delta{Set: []session.Field{f("large", `"`+strings.Repeat("x", 10000)+`"`)}})
 	check(session.Query{Owner: alice}, renamed, x)
@@ -626,6 +847,120 @@ func (s *suite) list() {
 			s.Errorf("List with a context that has ended: %v", err)
 		}
 	}
+}
+
+// listAll: a list ends with the last record and no sooner.
+func (s *suite) listAll() {
+	s.lister()
+	owner := "owner" + newID().Handle().String()
+	label := session.Label{Name: "device", Value: owner}
+	const n, some = 1500, 20
+	var ids [n]session.ID
+	var wg sync.WaitGroup
+	for part := range 8 { // a store that is far away takes as long for all as for one
+		wg.Go(func() {
+			for i := part; i < n; i += 8 {
+				d := s.delta(f("n", fmt.Sprint(i)))
+				if i < some {
+					d.Owner = &owner
+				} else if i < 2*some {
+					d.Labels = []session.Label{label}
+				}
+				ids[i] = newID()
+				if err := s.store.Commit(s.ctx, ids[i], d); err != nil {
+					s.Errorf("Commit: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, c := range []struct {
+		q    session.Query
+		want []session.ID
+	}{
+		{session.Query{Owner: owner}, ids[:some]},
+		{session.Query{Label: label}, ids[some : 2*some]},
+		{session.Query{All: true}, ids[:]},
+		{session.Query{All: true, Fields: true}, ids[:]},
+	} {
+		got, listed := s.listed(c.q), 0
+		for _, id := range c.want {
+			if _, ok := got[id]; ok {
+				listed++
+			}
+		}
+		if listed != len(c.want) || !c.q.All && len(got) != listed {
+			s.Errorf("List(%+v) yields %d of %d records, %d in all", c.q, listed, len(c.want), len(got))
+		}
+	}
+}
+
+// patience is how long a store may take for some dozens of calls.
+const patience = 10 * time.Second
+
+// listHoldsNobodyUp: who ranges over a list may call any method meanwhile, or
+// ending the sessions of somebody would wait for itself. It takes real time: the
+// clock of a bubble stands still while a goroutine waits for a lock.
+func (s *suite) listHoldsNobodyUp() {
+	l := s.lister()
+	done := make(chan error, 1)
+	go func() { done <- s.changeListed(l) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			s.Error(err)
+		}
+	case <-time.After(patience):
+		s.Errorf("a method that is called in a loop over List has not returned for %v", patience)
+	}
+}
+
+// changeListed calls no method of the test, which may have ended meanwhile.
+func (s *suite) changeListed(l session.Lister) error {
+	owner := "owner" + newID().Handle().String()
+	label := session.Label{Name: "device", Value: owner}
+	for _, q := range []session.Query{{Owner: owner}, {Label: label}, {All: true}} {
+		const n = 6
+		for range n {
+			d := s.delta(f("a", `1`))
+			d.Owner, d.Labels = &owner, []session.Label{label}
+			if err := s.store.Commit(s.ctx, newID(), d); err != nil {
+				return fmt.Errorf("commit: %w", err)
+			}
+		}
+		seen := 0
+		for r, err := range l.List(s.ctx, q) {
+			if err != nil {
+				return fmt.Errorf("list %+v: %w", q, err)
+			}
+			if r.Owner != owner {
+				continue
+			}
+			seen++
+			_, loadErr := s.store.Load(s.ctx, r.ID)
+			_, findErr := l.Find(s.ctx, r.ID.Handle())
+			err := errors.Join(loadErr, findErr,
+				s.store.Commit(s.ctx, r.ID, &session.Delta{Seen: time.Now()}),
+				s.store.Commit(s.ctx, r.ID, &session.Delta{Set: []session.Field{f("large", `"`+strings.Repeat("x", 5000)+`"`)}}),
+				s.store.Commit(s.ctx, newID(), s.delta()))
+			l.List(s.ctx, q)(func(_ session.Record, inner error) bool {
+				err = errors.Join(err, inner)
+				return false
+			})
+			if sweeper, ok := s.store.(session.Sweeper); ok {
+				for _, inner := range sweeper.Sweep(s.ctx) {
+					err = errors.Join(err, inner)
+				}
+			}
+			if err = errors.Join(err, s.store.Delete(s.ctx, r.ID)); err != nil {
+				return fmt.Errorf("in a loop over list %+v: %w", q, err)
+			}
+		}
+		if seen != n {
+			return fmt.Errorf("list %+v yields %d of %d records that its caller deletes one by one", q, seen, n)
+		}
+	}
+	return nil
 }
 
 // listWhileChanging: a session that is there all the time is listed exactly
@@ -687,47 +1022,90 @@ func (s *suite) sweep() {
 	if !ok {
 		s.Skip("the store is no session.Sweeper")
 	}
+	lister, _ := s.store.(session.Lister)
 	const n = 300
-	owner := "owner"
-	dead := map[session.ID]bool{}
-	var stay []session.ID
+	owner := "owner" + newID().Handle().String()
+	var dead, stay []session.ID
 	for i := range n {
 		d := s.delta(f("a", fmt.Sprintf(`"%s"`, strings.Repeat("x", i))))
 		if i%3 == 0 {
 			d.Owner = &owner
 		}
 		id := newID()
-		if i%2 == 0 {
+		switch i % 4 {
+		case 0:
 			d.Idle = s.Second
-			dead[id] = true
-		} else {
+			dead = append(dead, id)
+		case 2:
+			d.Expires = d.Seen.Add(s.Second)
+			dead = append(dead, id)
+		default:
 			stay = append(stay, id)
 		}
 		s.commit(id, d)
 	}
 	time.Sleep(s.Second + s.Second/5)
-	owned := 0
-	for r, err := range sweeper.Sweep(s.ctx) {
-		if err != nil {
-			s.Fatalf("Sweep: %v", err)
+	notListed := func() {
+		s.Helper()
+		if lister == nil {
+			return
 		}
-		if dead[r.ID] {
-			delete(dead, r.ID)
-			if r.Owner == owner {
-				owned++
+		all, owned := s.listed(session.Query{All: true}), s.listed(session.Query{Owner: owner})
+		for _, id := range dead {
+			_, inAll := all[id]
+			_, inOwned := owned[id]
+			if _, err := lister.Find(s.ctx, id.Handle()); inAll || inOwned || !errors.Is(err, session.ErrNotFound) {
+				s.Fatalf("an expired record is listed: %v, %v, found: %v", inAll, inOwned, err)
 			}
 		}
 	}
-	if len(dead) != 0 || owned != n/6 {
-		s.Errorf("%d of %d were not swept, %d of %d had their owner", len(dead), n/2, owned, n/6)
+	sweep := func() map[session.ID]session.Record {
+		s.Helper()
+		gone := map[session.ID]session.Record{}
+		for r, err := range sweeper.Sweep(s.ctx) {
+			if _, twice := gone[r.ID]; twice || err != nil || slices.Contains(stay, r.ID) {
+				s.Fatalf("Sweep yields %+v, %v, twice: %v", r, err, twice)
+			}
+			gone[r.ID] = r
+		}
+		return gone
+	}
+	notListed()
+	gone, owned := sweep(), 0
+	missed := 0
+	for _, id := range dead {
+		if r, ok := gone[id]; !ok {
+			missed++
+		} else if r.Owner == owner {
+			owned++
+		}
+	}
+	if missed != 0 || owned != n/6 {
+		s.Errorf("%d of %d were not swept, %d of %d had their owner", missed, len(dead), owned, n/6)
+	}
+	notListed()
+	again := sweep()
+	for _, id := range dead {
+		if _, ok := again[id]; ok {
+			s.Fatalf("a record that was swept is swept again")
+		}
+		s.absent(id)
+		s.deleted(id, session.ErrNotFound)
 	}
 	for i, id := range stay {
 		s.has(id, f("a", fmt.Sprintf(`"%s"`, strings.Repeat("x", 2*i+1))))
 	}
-	for r, err := range sweeper.Sweep(s.ctx) {
-		if slices.Contains(stay, r.ID) || err != nil {
-			s.Errorf("a second Sweep yields %v, %v", r.ID.Handle(), err)
-		}
+
+	for range 3 {
+		d := s.delta()
+		d.Idle = s.Second
+		s.commit(newID(), d)
+	}
+	time.Sleep(s.Second + s.Second/5)
+	calls := 0
+	sweeper.Sweep(s.ctx)(func(session.Record, error) bool { calls++; return false })
+	if calls != 1 {
+		s.Errorf("Sweep yields %d records to a loop that breaks at the first", calls)
 	}
 }
 
