@@ -1,0 +1,40 @@
+// The benchmarks have a module of their own, so that nobody who imports
+// Gatehouse gets its rivals too.
+module github.com/seed-64ad3862/gatehouse/bench
+
+go 1.25.0
+
+require (
+	filippo.io/csrf v0.2.1 // csrf: CrossOriginProtection for older Go
+	github.com/alexedwards/scs/v2 v2.9.0 // sessions, promises, memory, server
+	github.com/dchest/captcha v1.1.0 // pictures; the proxy serves it by exact version only
+	github.com/gofiber/fiber/v3 v3.1.0 // sessions, promises, server: a framework on fasthttp
+	github.com/gorilla/csrf v1.7.3 // csrf
+	github.com/gorilla/securecookie v1.1.2 // the cookies of gorilla/sessions, for a store in memory
+	github.com/gorilla/sessions v1.4.0 // sessions, promises
+	github.com/justinas/nosurf v1.2.0 // csrf
+	github.com/mojocn/base64Captcha v1.3.8 // pictures
+	github.com/seed-64ad3862/gatehouse v0.0.0 // ours
+	github.com/valyala/fasthttp v1.69.0 // what fiber's handlers are called with
+)
+
+require (
+	github.com/andybalholm/brotli v1.2.0 // indirect
+	github.com/gofiber/schema v1.7.0 // indirect
+	github.com/gofiber/utils/v2 v2.0.2 // indirect
+	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/klauspost/compress v1.18.4 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/philhofer/fwd v1.2.0 // indirect
+	github.com/tinylib/msgp v1.6.3 // indirect
+	github.com/valyala/bytebufferpool v1.0.0 // indirect
+	golang.org/x/crypto v0.48.0 // indirect
+	golang.org/x/image v0.23.0 // indirect
+	golang.org/x/net v0.50.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+)
+
+replace github.com/seed-64ad3862/gatehouse => ../
