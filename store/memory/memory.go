@@ -269,13 +269,12 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 		}
 		var batch []session.Record
 		for i := range s.shards {
-			sh := &s.shards[i]
-			for step := (steps{}); step.next(); {
+			for from := uint64(0); from < tags; {
 				if err := ctx.Err(); err != nil {
 					yield(session.Record{}, err)
 					return
 				}
-				batch = sh.list(batch[:0], &q, &step)
+				batch, from = s.shards[i].list(batch[:0], from, q.Fields)
 				for _, r := range batch {
 					if !yield(r, nil) {
 						return

@@ -412,36 +412,25 @@ func (s *shard) evictOne(k kind, class int, now int64, keep session.ID) bool {
 	return true
 }
 
-// steps goes through a shard's records in parts, by ranges of tags: they stay
-// what they are however records move between two steps.
-type steps struct {
-	begun bool
-	from  uint64
-}
-
 const (
 	tags     = 1 << 32
 	listStep = 256 // records, about, under one lock
 )
 
-func (st *steps) next() bool {
-	first := !st.begun
-	st.begun = true
-	return first || st.from < tags
-}
-
-func (s *shard) list(dst []session.Record, q *session.Query, st *steps) []session.Record {
+// list appends the records whose tags begin at from, as many as one step takes,
+// and returns where the next one begins: at tags after the last. Tags stay what
+// they are however records move between two steps.
+func (s *shard) list(dst []session.Record, from uint64, fields bool) ([]session.Record, uint64) {
 	now := millis(time.Now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	to := min(st.from+tags/uint64(s.ids.n/listStep+1), tags)
-	s.ids.eachIn(st.from, to, func(at place) {
+	to := min(from+tags/uint64(s.ids.n/listStep+1), tags)
+	s.ids.eachIn(from, to, func(at place) {
 		if live(s.block(at), now) {
-			dst = append(dst, s.record(at, q.Fields))
+			dst = append(dst, s.record(at, fields))
 		}
 	})
-	st.from = to
-	return dst
+	return dst, to
 }
 
 // named appends the records that a query by owner or label selects. The lock is
