@@ -18,11 +18,9 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-)
 
-// RequireVariable is set to 1 where a test that would be skipped must fail:
-// `make test` does so.
-const RequireVariable = "GATEHOUSE_TEST_ALL"
+	"github.com/seed-64ad3862/gatehouse/internal/needs"
+)
 
 // patience is how long one call of Do may take, on a machine that is busy.
 const patience = time.Minute
@@ -33,15 +31,12 @@ type Browser struct {
 }
 
 // Start starts Chromium, and ends it with the test. Without one the test is
-// skipped, or fails if GATEHOUSE_TEST_ALL is 1.
+// skipped, or fails if [needs.Variable] is 1.
 func Start(t testing.TB) *Browser {
 	t.Helper()
 	path := find()
 	if path == "" {
-		if os.Getenv(RequireVariable) == "1" {
-			t.Fatal("browser: there is no chromium, and " + RequireVariable + "=1 wants all tests run")
-		}
-		t.Skip("browser: there is no chromium, chromium-browser or google-chrome in PATH")
+		needs.Missing(t, "browser: there is no chromium, chromium-browser or google-chrome in PATH")
 	}
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
 		// In a profile directory of its own, which chromedp makes and removes.
