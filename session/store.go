@@ -145,6 +145,9 @@ type Store interface {
 	// ErrNotFound if the record should exist and does not, ErrExists if it
 	// should not and does or if the new name is taken, and ErrConflict if a
 	// condition fails. The delta is only read, and only during the call.
+	//
+	// A store that keeps records under their handles may take an ID for taken
+	// whose handle is: with random IDs that never happens.
 	Commit(ctx context.Context, id ID, d *Delta) error
 
 	// Delete removes the record, or answers ErrNotFound.

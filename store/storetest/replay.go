@@ -32,9 +32,10 @@ type replay struct {
 	data  []byte
 	// alone: all that is in the store is of this replay. Otherwise salt and
 	// prefix tell its records and names from those of others.
-	alone  bool
-	salt   session.ID
-	prefix string
+	alone         bool
+	uniqueHandles bool
+	salt          session.ID
+	prefix        string
 
 	model  map[session.ID]session.Record
 	over   map[string]int // how many with this epitaph are for Sweep
@@ -81,6 +82,9 @@ func (r *replay) id(b byte) session.ID {
 	id[0] ^= b >> 1 & 1
 	id[4] ^= b >> 2 & 1
 	id[31] = b&7 + 1
+	if r.uniqueHandles {
+		id[7] ^= id[31]
+	}
 	return id
 }
 

@@ -48,6 +48,10 @@ type Config struct {
 	// many random sequences of operations there are.
 	Rounds int
 
+	// UniqueHandles: the store answers ErrExists for a new record where another
+	// has its handle, as it may. IDs of the tests then differ in their handles.
+	UniqueHandles bool
+
 	// Bubble, unless nil, runs each test, but for the one that waits in real
 	// time for a store that may never answer: [testing/synctest.Test] fits.
 	Bubble func(t *testing.T, f func(t *testing.T))
@@ -126,7 +130,7 @@ func replaySeed(t *testing.T, cfg Config, seed int) {
 		data[i] = byte(r.Uint32())
 	}
 	salt := newID()
-	(&replay{t: t, store: cfg.New(t), data: data, salt: salt, prefix: salt.Handle().String() + " "}).run()
+	(&replay{t: t, store: cfg.New(t), data: data, uniqueHandles: cfg.UniqueHandles, salt: salt, prefix: salt.Handle().String() + " "}).run()
 }
 
 type suite struct {
