@@ -524,7 +524,7 @@ func TestVisitorGoneStrictStore(t *testing.T) {
 		}
 		a.store.fail(errors.New("down"))
 		ask(t.Context(), c, func(s *session.Session) {})
-		if len(events) != 1 {
+		if len(events) != 2 || events[0].Kind != session.Failing || events[1].Kind != session.Failed {
 			t.Errorf("a store that is down: %v", events)
 		}
 		// one caller's short ctx is not everybody's error

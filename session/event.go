@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 )
 
 // A Kind says what happened.
@@ -25,11 +26,19 @@ const (
 	Rejected
 	// Unreadable: a stored value did not decode; Err names the key.
 	Unreadable
-	// Failed: the session could not be loaded or stored; Err says why.
+	// Failed: the session could not be loaded or stored; Err says why. While
+	// the store is down there is one for every request that needs it; for
+	// alarms there is Failing.
 	Failed
 	// Lost: what a request changed is not stored, because the session ended or
 	// was renewed meanwhile. Nobody is to blame.
 	Lost
+	// Failing: a call to the store has failed, and none had before for a
+	// second at least; Err says why.
+	Failing
+	// Recovered: the store answers again, and no call has failed for a second.
+	// Lasted and Failures tell of the time since Failing.
+	Recovered
 )
 
 // String returns the kind's name in lower case.
@@ -49,6 +58,10 @@ func (k Kind) String() string {
 		return "failed"
 	case Lost:
 		return "lost"
+	case Failing:
+		return "failing"
+	case Recovered:
+		return "recovered"
 	}
 	return "unknown"
 }
@@ -92,7 +105,10 @@ type Event struct {
 	Handle   Handle // zero if the event is about no session
 	Previous Handle // of Renewed
 	Owner    string
-	Err      error // of Rejected, Unreadable, Failed and Lost
+	Err      error // of Rejected, Unreadable, Failed, Lost and Failing
+
+	Lasted   time.Duration // of Recovered: since Failing
+	Failures int           // of Recovered: calls to the store that failed meanwhile
 }
 
 func (m *Manager) observe(ctx context.Context, e Event) {
@@ -103,9 +119,12 @@ func (m *Manager) observe(ctx context.Context, e Event) {
 
 // failed reports what the client sees nothing of, or too little.
 func (m *Manager) failed(ctx context.Context, h Handle, err error) {
-	kind, level := Failed, slog.LevelError
-	if errors.Is(err, ErrEnded) {
-		kind, level = Lost, slog.LevelDebug
+	kind, level := Failed, slog.LevelDebug // that the store fails has been logged
+	switch {
+	case errors.Is(err, ErrEnded):
+		kind = Lost
+	case errors.Is(err, ErrValue), errors.Is(err, ErrTooLarge), errors.Is(err, ErrHeaderSent):
+		level = slog.LevelError
 	}
 	m.observe(ctx, Event{Kind: kind, Handle: h, Err: err})
 	m.cfg.Logger.LogAttrs(ctx, level, "session: "+kind.String(), slog.Any("session", h), slog.Any("error", err))

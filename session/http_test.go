@@ -719,6 +719,55 @@ func TestStoreDown(t *testing.T) {
 	}
 }
 
+// TestOutage: an outage is told once when it begins and once when it is over,
+// however many requests meet it, and in part only.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, session.Config{})
+		c := cookie(t, a.do("/set?v=x"))
+		down := errors.New("connection refused")
+		a.kinds()
+
+		a.store.fail(down)
+		for range 100 {
+			a.do("/get", c)
+			a.do("/plain", c)
+			time.Sleep(10 * time.Millisecond)
+		}
+		want := append([]session.Kind{session.Failing}, slices.Repeat([]session.Kind{session.Failed}, 100)...)
+		if got := a.kinds(); !slices.Equal(got, want) {
+			t.Errorf("events of an outage: %v", got)
+		}
+		for range 50 { // one of two servers is back
+			a.store.fail(nil)
+			a.do("/get", c)
+			a.store.fail(down)
+			a.do("/set?v=y", c)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := a.kinds(); !slices.Equal(got, slices.Repeat([]session.Kind{session.Failed}, 50)) {
+			t.Errorf("events of an outage in part: %v", got)
+		}
+		a.store.fail(nil)
+		for range 20 {
+			a.do("/get", c)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := len(a.events); n != 1 || a.events[0].Kind != session.Recovered || a.events[0].Failures != 150 || a.events[0].Lasted.Round(time.Second) != 7*time.Second {
+			t.Errorf("%d events of the recovery, the first %+v", n, a.events[0])
+		}
+		if log := a.log.String(); strings.Count(log, "\n") != 2 || !strings.Contains(log, "the store fails") || !strings.Contains(log, "answers again") {
+			t.Errorf("the log of one outage:\n%s", log)
+		}
+		a.kinds()
+		a.store.fail(down)
+		a.do("/get", c)
+		if got := a.kinds(); !slices.Equal(got, []session.Kind{session.Failing, session.Failed}) {
+			t.Errorf("events of another outage: %v", got)
+		}
+	})
+}
+
 func TestStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newApp(t, session.Config{})

@@ -88,6 +88,8 @@ type Manager struct {
 	lister Lister // nil if the store is none
 	cookie cookie
 
+	health health
+
 	sweeper   Sweeper // nil if the store is none
 	sweepAt   atomic.Int64
 	sweeping  atomic.Bool
@@ -266,6 +268,9 @@ func (m *Manager) find(ctx context.Context, h Handle) (Record, error) {
 	bounded := bound(ctx, m.cfg.Timeout)
 	defer bounded.stop()
 	r, err := m.lister.Find(bounded, h)
+	if ctx.Err() == nil {
+		m.noted(ctx, bounded.start, err)
+	}
 	if err != nil {
 		return Record{}, fmt.Errorf("session: find %v: %w", h, err)
 	}
@@ -287,7 +292,11 @@ func (m *Manager) End(ctx context.Context, h Handle) error {
 func (m *Manager) end(ctx context.Context, r *Record) error {
 	bounded := bound(ctx, m.cfg.Timeout)
 	defer bounded.stop()
-	if err := m.store.Delete(bounded, r.ID); err != nil {
+	err := m.store.Delete(bounded, r.ID)
+	if ctx.Err() == nil {
+		m.noted(ctx, bounded.start, err)
+	}
+	if err != nil {
 		return fmt.Errorf("session: end %v: %w", r.ID.Handle(), err)
 	}
 	m.observe(ctx, Event{Kind: Ended, Reason: Revoked, Handle: r.ID.Handle(), Owner: r.Owner})
@@ -336,6 +345,9 @@ func (m *Manager) Sweep(ctx context.Context) (int, error) {
 	n := 0
 	for r, err := range m.sweeper.Sweep(ctx) {
 		if err != nil {
+			if ctx.Err() == nil {
+				m.noted(ctx, time.Now(), err)
+			}
 			return n, fmt.Errorf("session: sweep: %w", err)
 		}
 		n++

@@ -95,12 +95,15 @@ func (s *Session) load(ctx context.Context) error {
 	s.loading = boundContext{Context: ctx, start: s.now, timeout: s.m.cfg.Timeout}
 	rec, err := s.m.store.Load(&s.loading, id)
 	s.loading.stop()
+	if ctx.Err() == nil { // else it may be the visitor who went away
+		s.m.noted(ctx, s.now, err)
+	}
 	if errors.Is(err, ErrNotFound) {
 		return nil // and the foreign identifier is not adopted
 	}
 	if err != nil {
 		err = fmt.Errorf("session: load: %w", err)
-		if ctx.Err() == nil { // else it is the visitor who went away
+		if ctx.Err() == nil {
 			s.m.failed(ctx, id.Handle(), err)
 		}
 		return err
@@ -480,6 +483,7 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 
 	if s.dead != (ID{}) {
 		err := s.m.store.Delete(bounded, s.dead)
+		s.m.noted(ctx, now, err)
 		if errors.Is(err, ErrNotFound) {
 			// Another request ended it, or renewed it: then it lives on under
 			// an identifier that is not known here, and nobody must be told
@@ -499,7 +503,9 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 	}
 
 	d := s.makeDelta(now, conditions)
-	if err := s.m.store.Commit(bounded, s.rec.ID, d); err != nil {
+	err := s.m.store.Commit(bounded, s.rec.ID, d)
+	s.m.noted(ctx, now, err)
+	if err != nil {
 		if !d.Create && errors.Is(err, ErrNotFound) {
 			s.ended = true
 			return ErrEnded
@@ -674,6 +680,9 @@ func (s *Session) swapTo(ctx context.Context, key, base, cur, next string) (done
 	bounded := bound(ctx, s.m.cfg.Timeout)
 	defer bounded.stop()
 	rec, err := s.m.store.Load(bounded, s.rec.ID)
+	if ctx.Err() == nil {
+		s.m.noted(ctx, bounded.start, err)
+	}
 	if errors.Is(err, ErrNotFound) {
 		s.ended = true
 		return false, ErrEnded
@@ -697,7 +706,9 @@ func (s *Session) touch(ctx context.Context, now time.Time) {
 	}
 	bounded := detach(ctx, s.m.cfg.Timeout)
 	defer bounded.stop()
-	switch err := s.m.store.Commit(bounded, s.rec.ID, &Delta{Seen: now}); {
+	err := s.m.store.Commit(bounded, s.rec.ID, &Delta{Seen: now})
+	s.m.noted(ctx, bounded.start, err)
+	switch {
 	case err == nil:
 		s.rec.Seen = now
 	case !errors.Is(err, ErrNotFound):
