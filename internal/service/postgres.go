@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"testing"
 )
 
 // A PostgresServer is a PostgreSQL, or a PgBouncer in front of one.
@@ -29,7 +28,7 @@ var postgresFolders = []string{
 // Postgres starts a PostgreSQL with an empty database. What it acknowledges
 // survives its own end but not the machine's, unless the settings, such as
 // "fsync=on", say otherwise.
-func Postgres(t testing.TB, settings ...string) *PostgresServer {
+func Postgres(t T, settings ...string) *PostgresServer {
 	t.Helper()
 	program := func(name string) string { return find(t, name, postgresFolders...) }
 	psql := program("psql")
@@ -60,7 +59,7 @@ func Postgres(t testing.TB, settings ...string) *PostgresServer {
 
 // PgBouncer starts a PgBouncer in front of the server, with that mode of
 // pooling: "transaction", say.
-func PgBouncer(t testing.TB, pg *PostgresServer, mode string) *PostgresServer {
+func PgBouncer(t T, pg *PostgresServer, mode string) *PostgresServer {
 	t.Helper()
 	s := &Server{
 		name: find(t, "pgbouncer", "/usr/sbin"),
@@ -82,7 +81,7 @@ func PgBouncer(t testing.TB, pg *PostgresServer, mode string) *PostgresServer {
 	s.args = func(port string) []string {
 		conf := fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port=%s\nunix_socket_dir=\nauth_type=trust\nauth_file=users\npool_mode=%s\nmax_client_conn=500\ndefault_pool_size=20\nignore_startup_parameters=extra_float_digits\n", pg.port(), port, mode)
 		if err := os.WriteFile(filepath.Join(s.Dir, "pgbouncer.ini"), []byte(conf), 0o644); err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
 		return args(port)
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -17,12 +16,12 @@ const RedisVariable = "GATEHOUSE_REDIS_SERVER"
 
 // Redis starts a redis-server that keeps nothing on disk, unless the arguments
 // say otherwise, such as "--appendonly", "yes".
-func Redis(t testing.TB, args ...string) *Server {
+func Redis(t T, args ...string) *Server {
 	t.Helper()
 	return redis(t, func(string) []string { return args })
 }
 
-func redis(t testing.TB, more func(port string) []string) *Server {
+func redis(t T, more func(port string) []string) *Server {
 	t.Helper()
 	name := os.Getenv(RedisVariable)
 	if name == "" {
@@ -106,7 +105,7 @@ func (c *Cluster) Addrs() (addrs []string) {
 
 // RedisCluster starts three masters with a replica each. A node that does not
 // answer for a second is replaced.
-func RedisCluster(t testing.TB) *Cluster {
+func RedisCluster(t T) *Cluster {
 	t.Helper()
 	cli := find(t, "redis-cli")
 	c := &Cluster{}
@@ -146,7 +145,7 @@ type Sentinel struct {
 
 // RedisSentinel starts a master, a replica and one sentinel, which makes the
 // replica the master when that does not answer for a second.
-func RedisSentinel(t testing.TB) *Sentinel {
+func RedisSentinel(t T) *Sentinel {
 	t.Helper()
 	s := &Sentinel{Name: "gate"}
 	s.Master = Redis(t, "--repl-diskless-sync-delay", "0")

@@ -19,7 +19,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/internal/needs"
@@ -29,13 +28,23 @@ import (
 // is busy.
 const patience = time.Minute
 
+// T is what a test or a benchmark is to this package: testing.TB is one, and
+// a program that is no test can be.
+type T interface {
+	needs.T
+	Context() context.Context
+	Cleanup(f func())
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+}
+
 // A Server is a process of our own. Its methods fail the test if they cannot do
 // what they say; they are for one goroutine at a time.
 type Server struct {
 	Addr string // 127.0.0.1 and a port, from the first start on
 	Dir  string // its folder, in which it is started
 
-	t     testing.TB
+	t     T
 	name  string
 	args  func(port string) []string
 	ready func(ctx context.Context, s *Server) error
@@ -53,7 +62,7 @@ type Server struct {
 }
 
 // launch starts the server, and ends it with the test.
-func (s *Server) launch(t testing.TB) {
+func (s *Server) launch(t T) {
 	t.Helper()
 	s.t = t
 	dir, err := os.MkdirTemp("", "gatehouse-"+filepath.Base(s.name)+"-")
@@ -226,7 +235,7 @@ func children(parent int) (pids []int) {
 // system gives to those who call out: a client that calls a server which is
 // down, at such a port, may reach itself and so keep the server from coming
 // back.
-func freeAddr(t testing.TB) string {
+func freeAddr(t T) string {
 	t.Helper()
 	for range 100 {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(15000+rand.IntN(17000)))
@@ -240,7 +249,7 @@ func freeAddr(t testing.TB) string {
 }
 
 // find returns the program's path, or ends the test.
-func find(t testing.TB, name string, folders ...string) string {
+func find(t T, name string, folders ...string) string {
 	t.Helper()
 	for _, pattern := range append([]string{""}, folders...) {
 		found := []string{name}
@@ -258,7 +267,7 @@ func find(t testing.TB, name string, folders ...string) string {
 }
 
 // notRoot is for servers that refuse to be started by root.
-func notRoot(t testing.TB) *syscall.SysProcAttr {
+func notRoot(t T) *syscall.SysProcAttr {
 	t.Helper()
 	if os.Getuid() != 0 {
 		return nil
@@ -277,7 +286,7 @@ func notRoot(t testing.TB) *syscall.SysProcAttr {
 }
 
 // run runs a program to its end and returns what it says.
-func run(t testing.TB, as *syscall.SysProcAttr, dir, name string, args ...string) string {
+func run(t T, as *syscall.SysProcAttr, dir, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.SysProcAttr, cmd.Dir = as, dir
@@ -289,7 +298,7 @@ func run(t testing.TB, as *syscall.SysProcAttr, dir, name string, args ...string
 }
 
 // eventually waits until f returns no error.
-func eventually(t testing.TB, what string, f func() error) {
+func eventually(t T, what string, f func() error) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		err := f()
