@@ -2,6 +2,7 @@
 # make check  lint
 # make bench  measure us beside our rivals (minutes; needs wrk)
 # make fuzz   each fuzz target for FUZZTIME
+# make soak   what takes long: a database's process killed a thousand times
 # make run    the tutorial on http://localhost:9000
 
 SHELL := bash
@@ -11,10 +12,10 @@ FUZZTIME ?= 5m
 GOLANGCI := v2.15.0
 LINT := bin/golangci-lint-$(GOLANGCI)
 
-.PHONY: test check bench fuzz run setup vuln
+.PHONY: test check bench fuzz soak run setup vuln
 
 test: setup
-	GATEHOUSE_TEST_ALL=1 $(GO) test -race -json ./... | $(GO) run ./internal/noskip
+	GATEHOUSE_TEST_ALL=1 $(GO) test -race -timeout 18m -json ./... | $(GO) run ./internal/noskip
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 # What the tests use from outside of Go: installed where that is known how, else
@@ -43,6 +44,9 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+soak:
+	GATEHOUSE_SOAK_KILLS=1000 $(GO) test -run '^TestKill$$' -v -timeout 2h ./store/sqlite
 
 # Known vulnerabilities in what we use; it asks a database on the network.
 vuln:

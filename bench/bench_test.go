@@ -100,7 +100,7 @@ func TestGuards(t *testing.T) {
 	}
 	for _, g := range gs {
 		t.Run(g.name, func(t *testing.T) {
-			repeat(g.handler, g.post, len("done"), 3)
+			repeat(g.handler, []*http.Request{g.post}, len("done"), 3)
 
 			// Each refuses what it is there for: a POST of another site, and
 			// one without its token.

@@ -163,7 +163,7 @@ func benchCSRF(_ context.Context, cfg config, r *report) error {
 	}
 	cs := make([]contender, len(gs))
 	for i, g := range gs {
-		cs[i] = contender{name: g.name, over: g.over, run: func(n int) { repeat(g.handler, g.post, len("done"), n) }}
+		cs[i] = contender{name: g.name, over: g.over, run: func(n int) { repeat(g.handler, []*http.Request{g.post}, len("done"), n) }}
 	}
 	results := measure(cs, cfg)
 

@@ -65,6 +65,8 @@ var sections = []section{
 	{"csrf", benchCSRF},
 	{"pictures", benchPictures},
 	{"server", benchServer},
+	{"stores", benchStores},
+	{"millions", benchMillions},
 }
 
 func main() {

@@ -64,6 +64,16 @@ func (r result) ratio(reference result) float64 {
 	return median(vs)
 }
 
+// speed is the median, over the rounds, of how much this one does in the time
+// in which the reference does one.
+func (r result) speed(reference result) float64 {
+	vs := make([]float64, len(r.rounds))
+	for i := range vs {
+		vs[i] = reference.rounds[i].wall / r.rounds[i].wall
+	}
+	return median(vs)
+}
+
 // minus is what this one cost more than its base, round by round.
 func (r result) minus(base result) result {
 	d := result{name: r.name, rounds: make([]cost, len(r.rounds))}

@@ -248,13 +248,19 @@ func fillScs(m *scs.SessionManager, n int) error {
 	return nil
 }
 
-// readFor lets readers read sessions at a steady rate and says how long that
-// took them. A read that comes late because the one before it was slow counts
-// from when it was due.
+// readFor is readUntil for so long.
 func readFor(pages httpSite, cookies []string, d time.Duration) latency {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return readUntil(ctx, pages, cookies, d)
+}
+
+// readUntil lets readers read sessions at a steady rate until the context ends,
+// probably after d, and says how long that took them. A read that comes late
+// because the one before it was slow counts from when it was due.
+func readUntil(ctx context.Context, pages httpSite, cookies []string, d time.Duration) latency {
 	all := make([][]time.Duration, readers)
 	locked := lockedTime()
-	end := time.Now().Add(d)
 	var wg sync.WaitGroup
 	for i := range all {
 		all[i] = make([]time.Duration, 0, int(d/readInterval)+1) // so that none grows meanwhile
@@ -266,7 +272,7 @@ func readFor(pages httpSite, cookies []string, d time.Duration) latency {
 				requests[j] = request(http.MethodGet, pathRead, c)
 			}
 			due := time.Now()
-			for j := 0; due.Before(end) && time.Now().Before(end); j++ {
+			for j := 0; ctx.Err() == nil; j++ {
 				start := due
 				if wait := time.Until(due); wait > 0 {
 					time.Sleep(wait)

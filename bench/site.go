@@ -93,21 +93,22 @@ func (s httpSite) answer(path, cookie string) answer {
 }
 
 func (s httpSite) repeat(path, cookie, want string, n int) {
-	repeat(s[path], request(http.MethodGet, path, cookie), len(want), n)
+	repeat(s[path], []*http.Request{request(http.MethodGet, path, cookie)}, len(want), n)
 }
 
-// repeat serves a request n times. Each time the handler gets it as it was at
-// first: gorilla/sessions for one changes it, and would find its work done.
-func repeat(h http.Handler, r *http.Request, want, n int) {
+// repeat serves n requests, these in turns. Each time the handler gets one as it
+// was at first: gorilla/sessions for one changes it, and would find its work
+// done.
+func repeat(h http.Handler, rs []*http.Request, want, n int) {
 	w := &discard{header: make(http.Header)}
 	again := new(http.Request)
-	for range n {
+	for i := range n {
 		clear(w.header)
-		*again = *r
+		*again = *rs[i%len(rs)]
 		h.ServeHTTP(w, again)
 	}
 	if w.bytes != want*n || w.failed {
-		panic(fmt.Sprintf("%s %s: %d bytes in %d answers, not %d each (failed: %v)", r.Method, r.URL, w.bytes, n, want, w.failed))
+		panic(fmt.Sprintf("%s: %d bytes in %d answers, not %d each (failed: %v)", rs[0].URL, w.bytes, n, want, w.failed))
 	}
 }
 

@@ -24,6 +24,9 @@ var fences = []struct {
 	{"captcha", []string{"internal/spent", "golang.org/x/text"}, "answers are folded with the Unicode tables; a renderer is the application's choice"},
 	{"captcha/still", []string{"captcha", "golang.org/x/text"}, "a picture is drawn with the standard library"},
 	{"store/memory", []string{"session", "internal/spent"}, "the default store must cost nothing to import"},
+	{"store/sqlite", []string{"session", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
+	{"store/redis", []string{"session", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
+	{"store/postgres", []string{"session", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
 	{"store/storetest", []string{"session"}, "third parties import it into their tests"},
 }
 

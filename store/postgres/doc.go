@@ -1,0 +1,79 @@
+// Package postgres keeps sessions in PostgreSQL 12 or later, for programs that
+// run on several machines, and remembers for them which challenges are spent.
+//
+// A session is a row of the table session in a schema of its own, by default
+// gatehouse, in any database that is encoded in UTF-8. People may look at it:
+//
+//	SELECT encode(substr(id, 1, 8), 'hex') AS handle, owner, seen, expires,
+//	       labels, (data->>'cart')::jsonb AS cart
+//	FROM gatehouse.session WHERE owner = '42' AND owner <> '';
+//
+// A row says no cookie: the id is the hash of one.
+//
+// # What holds
+//
+// Each method is one statement, and a transaction by itself. A commit changes the
+// keys that it names and nothing else, in the row as it is at that moment,
+// however many commits meet there. Whether a session is over is decided by the
+// server's clock, which all machines share; that of the machines, which says when
+// a session was seen, should be right to the second.
+//
+// A change that was acknowledged is on the server's disk, unless somebody turned
+// that off. To do so with
+//
+//	ALTER ROLE app SET synchronous_commit = off
+//
+// makes commits cheaper, and gives up to 0.6 seconds of them away when the
+// server's machine dies: a session that was ended, or a challenge that was spent,
+// may then be good again. It is no choice for sign-out. Where a standby takes over,
+// the same is lost that it had not received, unless synchronous_standby_names is
+// set. Sessions must not be read from a standby, which lags behind: connect with
+// target_session_attrs=read-write.
+//
+// If the connection breaks while a change is under way, nobody can know whether
+// it was made. The store says so and does not try again, since the answer would be
+// another one the second time. What only reads, or was not yet sent, is tried once
+// more; what the server has undone for the sake of another transaction, until the
+// context ends. Dead connections, as after a restart, are noticed before anything
+// is sent.
+//
+// # The pool
+//
+// A call takes one connection for one round trip. The default of pgxpool, as many
+// connections as processors and at least four, is small where the server is some
+// milliseconds away. With these, a network that swallows packets is felt for
+// seconds instead of minutes, and the primary is found after a failover:
+//
+//	postgres://app@db.example/app?sslmode=verify-full&target_session_attrs=read-write&connect_timeout=5&pool_ping_timeout=2s
+//
+// A call that is given up, as when a visitor goes away, costs its connection,
+// which pgx closes and opens anew. A pool whose connections have a
+// [pgconn.CancelRequestContextWatcherHandler] keeps it.
+//
+// Behind a pooler such as PgBouncer nothing has to be configured. One in
+// transaction mode that does not know prepared statements is recognised by its
+// errors; they are without effect, and no such statements are used from then on.
+// PgBouncer waits server_login_retry, 15 seconds, before it calls a server again
+// that was away.
+//
+// # Rights
+//
+// [Open] makes the schema and its tables. To keep that right from the program,
+// open the store once as somebody else, who then says
+//
+//	GRANT USAGE ON SCHEMA gatehouse TO app;
+//	GRANT SELECT ON gatehouse.migration TO app;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON gatehouse.session, gatehouse.spent TO app;
+//
+// Whoever may write to the table can sign in as anybody, and who may read it sees
+// what is in the sessions. The server's log is part of that: it shows parameters
+// of slow and of failing statements unless log_parameter_max_length is 0, and
+// log_parameter_max_length_on_error as it is by default. So is a tracer of the
+// pool. Errors of this package hold no values.
+//
+// # Room
+//
+// A session takes about 150 bytes and its values, and some 100 in the indexes.
+// [Store.Sweep], which a session.Manager calls every minute, removes what is over.
+// A disk that is full is [session.ErrFull].
+package postgres

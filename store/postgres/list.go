@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"iter"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+// Batches are small enough that the largest sessions fit into memory, and that a
+// row is locked for some milliseconds only.
+const (
+	listBatch  = 256
+	sweepBatch = 500
+)
+
+// Find implements [session.Lister].
+func (s *Store) Find(ctx context.Context, h session.Handle) (session.Record, error) {
+	first, last := make([]byte, len(session.ID{})), bytes.Repeat([]byte{0xff}, len(session.ID{}))
+	copy(first, h[:])
+	copy(last, h[:])
+	return s.one(ctx, "find", s.sql.find, first, last)
+}
+
+// List implements [session.Lister]. What a query by owner or label yields was all
+// there at one moment; All goes through the table in small steps. No connection
+// is held while the caller looks at a record.
+func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
+	return func(yield func(session.Record, error) bool) {
+		if !isText(q.Owner) || !isText(q.Label.Name) || !isText(q.Label.Value) {
+			yield(session.Record{}, failure(ctx, "list", errText))
+			return
+		}
+		label := string(appendObject(nil, []session.Field{{Key: q.Label.Name, Value: q.Label.Value}}))
+		var all []session.Record
+		var err error
+		switch {
+		case q.All:
+			s.listAll(ctx, q.Fields, yield)
+			return
+		case q.Owner != "" && q.Label.Name != "":
+			all, err = s.records(ctx, s.sql.listBoth, q.Fields, q.Owner, label)
+		case q.Owner != "":
+			all, err = s.records(ctx, s.sql.listOwner, q.Fields, q.Owner)
+		case q.Label.Name != "":
+			all, err = s.records(ctx, s.sql.listLabel, q.Fields, label)
+		}
+		for _, r := range all {
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(session.Record{}, err)
+		}
+	}
+}
+
+// listAll goes through the table in the order of the ids.
+func (s *Store) listAll(ctx context.Context, fields bool, yield func(session.Record, error) bool) {
+	for after := []byte{}; ; {
+		batch, err := s.records(ctx, s.sql.listAll, fields, after, listBatch)
+		if err != nil {
+			yield(session.Record{}, err)
+			return
+		}
+		for _, r := range batch {
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if len(batch) < listBatch {
+			return
+		}
+		after = batch[len(batch)-1].ID[:]
+	}
+}
+
+// records returns all rows of a query.
+func (s *Store) records(ctx context.Context, sql string, args ...any) ([]session.Record, error) {
+	var all []session.Record
+	err := s.run(ctx, "list", true, func(c *pgx.Conn, mode pgx.QueryExecMode) error {
+		all = all[:0]
+		rows, err := c.Query(ctx, sql, append([]any{mode}, args...)...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var r session.Record
+			if err := rows.Scan(intoAll(&r)...); err != nil {
+				return err
+			}
+			all = append(all, r)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Sweep implements [session.Sweeper], and forgets spent ids whose time is over.
+// It takes some hundred rows at a time, and passes over those that somebody else
+// is at: nobody waits for it, but for a moment who uses a session just when it
+// would have ended, and no two sweeps yield one record.
+func (s *Store) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
+	return func(yield func(session.Record, error) bool) {
+		for taken := sweepBatch; taken == sweepBatch; {
+			var gone []session.Record
+			var err error
+			if gone, taken, err = s.sweep(ctx); err != nil {
+				yield(session.Record{}, err)
+				return
+			}
+			for _, r := range gone {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+		for taken := int64(sweepBatch); taken == sweepBatch; {
+			var err error
+			if taken, err = s.exec(ctx, "sweep", s.sql.sweepSpent, sweepBatch); err != nil {
+				yield(session.Record{}, err)
+				return
+			}
+		}
+	}
+}
+
+// sweep removes a batch of records, and returns how many rows it looked at.
+func (s *Store) sweep(ctx context.Context) (gone []session.Record, taken int, err error) {
+	err = s.run(ctx, "sweep", false, func(c *pgx.Conn, mode pgx.QueryExecMode) error {
+		gone = nil
+		rows, err := c.Query(ctx, s.sql.sweep, mode, sweepBatch)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var r session.Record
+			dest := append([]any{&taken}, into(&r)...)
+			none := rows.RawValues()[1] == nil
+			if none {
+				clear(dest[1:])
+			}
+			if err := rows.Scan(dest...); err != nil {
+				return err
+			}
+			if !none {
+				gone = append(gone, r)
+			}
+		}
+		return rows.Err()
+	})
+	return gone, taken, err
+}

@@ -1,0 +1,160 @@
+package postgres_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/seed-64ad3862/gatehouse/internal/service"
+	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/store/postgres"
+)
+
+// scissors is a network between a client and a server that cuts a connection
+// when the server has answered, and before the client hears of it.
+type scissors struct {
+	addr string
+	cut  atomic.Bool // the next answer, and no other
+}
+
+func newScissors(t *testing.T, server string) *scissors {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	s := &scissors{addr: l.Addr().String()}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go s.connect(client, server)
+		}
+	}()
+	return s
+}
+
+func (s *scissors) connect(client net.Conn, addr string) {
+	defer client.Close()
+	server, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(b)
+		if err != nil || s.cut.CompareAndSwap(true, false) {
+			return
+		}
+		if _, err := client.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// TestBrokenMidway: a change whose answer is lost has been made, in this test.
+// Who asked learns that it cannot be known, and nothing that is wrong; who only
+// reads notices nothing.
+func TestBrokenMidway(t *testing.T) {
+	pg := service.Postgres(t)
+	wire := newScissors(t, pg.Addr)
+	pool := newPool(t, strings.Replace(pg.URL(), pg.Addr, wire.addr, 1), func(c *pgxpool.Config) { c.MaxConns = 1 })
+	store := open(t, postgres.Config{Pool: pool})
+	ctx, owner := t.Context(), "o"
+	var id session.ID
+	create := func() error {
+		id = newID()
+		d := born()
+		d.Owner = &owner
+		return store.Commit(ctx, id, d)
+	}
+	there := func() bool {
+		_, err := store.Load(ctx, id)
+		if err != nil && !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("Load: %v", err)
+		}
+		return err == nil
+	}
+	renamed := newID()
+	for _, test := range []struct {
+		name   string
+		reads  bool
+		before func() error
+		call   func() error
+		made   func() bool
+	}{
+		{"create", false, nil, create, there},
+		{"change", false, create, func() error {
+			return store.Commit(ctx, id, &session.Delta{If: []session.Field{{Key: "a"}}, Set: []session.Field{{Key: "a", Value: "1"}}})
+		}, func() bool {
+			r, err := store.Load(ctx, id)
+			return err == nil && value(r, "a") == "1"
+		}},
+		{"rename", false, create, func() error { return store.Commit(ctx, id, &session.Delta{Rename: renamed}) }, func() bool {
+			_, err := store.Load(ctx, renamed)
+			return err == nil && !there()
+		}},
+		{"delete", false, create, func() error { return store.Delete(ctx, id) }, func() bool { return !there() }},
+		{"spend", false, create, func() error {
+			_, err := store.Spend(ctx, [16]byte(id[:]), time.Now().Add(time.Hour))
+			return err
+		}, func() bool {
+			spent, err := store.Spent(ctx, [16]byte(id[:]))
+			return err == nil && spent
+		}},
+		{"sweep", false, func() error {
+			return errors.Join(create(), store.Commit(ctx, id, &session.Delta{Expires: time.Now().Add(-time.Second)}))
+		}, func() error { return last(store.Sweep(ctx)) }, func() bool { return last(store.Sweep(ctx)) == nil }},
+		{"load", true, create, func() error {
+			_, err := store.Load(ctx, id)
+			return err
+		}, there},
+		{"find", true, create, func() error {
+			_, err := store.Find(ctx, id.Handle())
+			return err
+		}, there},
+		{"list", true, create, func() error { return last(store.List(ctx, session.Query{Owner: owner})) }, there},
+		{"spent", true, create, func() error {
+			_, err := store.Spent(ctx, [16]byte(id[:]))
+			return err
+		}, there},
+	} {
+		// Once for the connection to prepare the statement, whose answer is
+		// another one.
+		for _, cut := range []bool{false, true} {
+			if test.before != nil {
+				if err := test.before(); err != nil {
+					t.Fatalf("%s: %v", test.name, err)
+				}
+			}
+			renamed = newID()
+			wire.cut.Store(cut)
+			err := test.call()
+			if wire.cut.Load() {
+				t.Fatalf("%s: nothing was cut", test.name)
+			}
+			unknown := err != nil && strings.Contains(err.Error(), "nobody can know")
+			if want := cut && !test.reads; unknown != want || !unknown && err != nil ||
+				errors.Is(err, session.ErrExists) || errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrConflict) {
+				t.Errorf("%s: %v; the answer was lost: %v", test.name, err, cut)
+			}
+			if !test.made() {
+				t.Errorf("%s: it was not done, the test shows nothing", test.name)
+			}
+		}
+	}
+}

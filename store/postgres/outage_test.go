@@ -1,0 +1,384 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/seed-64ad3862/gatehouse/internal/service"
+	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/store/postgres"
+)
+
+const (
+	// callTimeout is what each call is given in these tests, and patience how
+	// much longer it may take on a machine that is busy.
+	callTimeout = time.Second
+	patience    = 10 * time.Second
+)
+
+// TestOutage takes the server away from under a load and gives it back. What was
+// acknowledged must be there, what failed may have been done or not, and every
+// call ends when its context does. How long it takes until each worker is
+// answered again is logged.
+func TestOutage(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		away, up func(s *service.PostgresServer)
+	}{
+		{"FastRestart", func(s *service.PostgresServer) { s.Stop() }, func(s *service.PostgresServer) { s.Start() }},
+		{"Crash", func(s *service.PostgresServer) { s.Kill() }, func(s *service.PostgresServer) { s.Start() }},
+		{"BlackHole", func(s *service.PostgresServer) { s.Pause() }, func(s *service.PostgresServer) { s.Resume() }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pg := service.Postgres(t)
+			store := open(t, postgres.Config{Pool: newPool(t, pg.URL())})
+			var stop atomic.Bool
+			workers := make([]*worker, 8)
+			var wg sync.WaitGroup
+			for i := range workers {
+				w := &worker{t: t, store: store}
+				workers[i] = w
+				wg.Go(func() {
+					for !stop.Load() {
+						w.round()
+					}
+				})
+			}
+			// answered waits until each worker has had a round without an error
+			// that began after that moment.
+			answered := func(since time.Time) {
+				t.Helper()
+				for _, w := range workers {
+					for w.well.Load() < since.UnixNano() {
+						if time.Since(since) > time.Minute {
+							t.Fatal("a worker is not answered any more")
+						}
+						time.Sleep(time.Millisecond)
+					}
+				}
+			}
+			answered(time.Now())
+			test.away(pg)
+			time.Sleep(3 * callTimeout / 2) // so that calls end while it is away
+			test.up(pg)
+			back := time.Now()
+			answered(back)
+			t.Logf("every worker is answered %v after the server is back", time.Since(back).Round(time.Millisecond))
+			stop.Store(true)
+			wg.Wait()
+			failed := 0
+			for _, w := range workers {
+				w.check()
+				failed += w.failed
+			}
+			t.Logf("%d calls failed", failed)
+			if failed == 0 {
+				t.Error("nobody has noticed an outage: the test shows nothing")
+			}
+		})
+	}
+}
+
+// A worker has sessions of its own, and knows what must be in the store.
+type worker struct {
+	t      *testing.T
+	store  *postgres.Store
+	well   atomic.Int64 // when the last round began in which nothing failed
+	failed int
+
+	id    session.ID // zero: there is none that was acknowledged
+	n     int        // its count
+	maybe bool       // that may be one more, as a commit failed
+	ended []session.ID
+	spent [][16]byte // by a call that was the first
+}
+
+// call bounds a call, and reports whether it was answered.
+func (w *worker) call(what string, f func(ctx context.Context) error) (error, bool) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), callTimeout)
+	defer cancel()
+	start := time.Now()
+	err := f(ctx)
+	if took := time.Since(start); took > callTimeout+patience {
+		w.t.Errorf("%s took %v", what, took)
+	}
+	for _, answer := range []error{nil, session.ErrNotFound, session.ErrExists, session.ErrConflict} {
+		if errors.Is(err, answer) {
+			return answer, true
+		}
+	}
+	w.failed++
+	return err, false
+}
+
+func (w *worker) round() {
+	began, failed := time.Now(), w.failed
+	w.load()
+	w.count()
+	w.end()
+	w.spend()
+	if w.failed == failed {
+		w.well.Store(began.UnixNano())
+	} else {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// load reads the session, or begins one.
+func (w *worker) load() {
+	if w.id == (session.ID{}) {
+		id := newID()
+		err, ok := w.call("create", func(ctx context.Context) error {
+			return w.store.Commit(ctx, id, born(session.Field{Key: "n", Value: "0"}))
+		})
+		if ok && err != nil {
+			w.t.Errorf("create: %v", err)
+		}
+		if ok {
+			w.id, w.n, w.maybe = id, 0, false
+		}
+		return
+	}
+	var r session.Record
+	err, ok := w.call("load", func(ctx context.Context) (err error) {
+		r, err = w.store.Load(ctx, w.id)
+		return err
+	})
+	if !ok {
+		return
+	}
+	n, _ := strconv.Atoi(value(r, "n"))
+	if right := n == w.n || w.maybe && n == w.n+1; err != nil || !right {
+		w.t.Errorf("load: count %d, %v; want %d, one more: %v", n, err, w.n, w.maybe)
+	}
+	if err == nil && n == w.n+1 {
+		w.n, w.maybe = n, false
+	}
+}
+
+// count adds one, on the condition that nobody else has.
+func (w *worker) count() {
+	if w.id == (session.ID{}) {
+		return
+	}
+	err, ok := w.call("commit", func(ctx context.Context) error {
+		return w.store.Commit(ctx, w.id, &session.Delta{
+			If:  []session.Field{{Key: "n", Value: strconv.Itoa(w.n)}},
+			Set: []session.Field{{Key: "n", Value: strconv.Itoa(w.n + 1)}},
+		})
+	})
+	switch {
+	case !ok:
+		w.maybe = true
+	case err == nil:
+		w.n, w.maybe = w.n+1, false // a commit that comes too late finds its condition false
+	case w.maybe && errors.Is(err, session.ErrConflict):
+		w.n, w.maybe = w.n+1, false // it came
+	default:
+		w.t.Errorf("commit: %v", err)
+	}
+}
+
+// end ends every tenth session.
+func (w *worker) end() {
+	if w.n%10 != 9 || w.id == (session.ID{}) {
+		return
+	}
+	id := w.id
+	w.id = session.ID{}
+	err, ok := w.call("delete", func(ctx context.Context) error { return w.store.Delete(ctx, id) })
+	if ok && err == nil {
+		w.ended = append(w.ended, id)
+	} else if ok {
+		w.t.Errorf("delete: %v", err)
+	}
+}
+
+func (w *worker) spend() {
+	full := newID()
+	id := [16]byte(full[:])
+	var first bool
+	_, ok := w.call("spend", func(ctx context.Context) (err error) {
+		first, err = w.store.Spend(ctx, id, time.Now().Add(time.Hour))
+		return err
+	})
+	if ok && !first {
+		w.t.Error("a fresh id is spent")
+	}
+	if ok {
+		w.spent = append(w.spent, id)
+	}
+}
+
+// check looks at everything that was acknowledged.
+func (w *worker) check() {
+	w.load()
+	for _, id := range w.ended {
+		if _, err := w.store.Load(w.t.Context(), id); !errors.Is(err, session.ErrNotFound) {
+			w.t.Errorf("a session that was ended: %v", err)
+		}
+	}
+	for _, id := range w.spent {
+		spent, err := w.store.Spent(w.t.Context(), id)
+		first, spendErr := w.store.Spend(w.t.Context(), id, time.Now().Add(time.Hour))
+		if !spent || err != nil || first || spendErr != nil {
+			w.t.Errorf("an id that was spent: spent %v, %v; first again %v, %v", spent, err, first, spendErr)
+		}
+	}
+}
+
+// TestRestartUnnoticed: after a restart every connection in the pool is dead, and
+// nobody has to suffer for it, not even who writes and could not try again.
+func TestRestartUnnoticed(t *testing.T) {
+	pg := service.Postgres(t)
+	// Package pgxpool itself would look at connections that were idle for long.
+	pool := newPool(t, pg.URL(), func(c *pgxpool.Config) {
+		c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	})
+	store := open(t, postgres.Config{Pool: pool})
+	for name, away := range map[string]func(){"fast": pg.Stop, "crash": pg.Kill} {
+		t.Run(name, func(t *testing.T) {
+			var conns []*pgxpool.Conn
+			for range pool.Config().MaxConns {
+				c, err := pool.Acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				conns = append(conns, c)
+			}
+			for _, c := range conns {
+				c.Release()
+			}
+			if idle := pool.Stat().IdleConns(); idle != pool.Config().MaxConns {
+				t.Fatalf("%d connections are idle", idle)
+			}
+			away()
+			pg.Start()
+			var wg sync.WaitGroup
+			for range 2 * len(conns) {
+				wg.Go(func() {
+					if err := store.Commit(t.Context(), newID(), born()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// TestStandby: a standby is no store, and one that becomes the primary is one
+// without a restart.
+func TestStandby(t *testing.T) {
+	pg := service.Postgres(t)
+	pool := newPool(t, pg.URL())
+	store := open(t, postgres.Config{Pool: pool})
+	id := made(t, store, born())
+	pg.Stop()
+	if err := os.WriteFile(filepath.Join(pg.Dir, "data", "standby.signal"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pg.Start()
+	for _, noMigrate := range []bool{false, true} {
+		_, err := postgres.Open(t.Context(), postgres.Config{Pool: pool, NoMigrate: noMigrate})
+		if err == nil || !strings.Contains(err.Error(), "standby") {
+			t.Errorf("Open: %v", err)
+		}
+	}
+	touch := func() error { return store.Commit(t.Context(), id, &session.Delta{Seen: time.Now()}) }
+	if e, ok := errors.AsType[*pgconn.PgError](touch()); !ok || e.Code != "25006" {
+		t.Errorf("Commit: %v", e)
+	}
+	must(t, pool, "SELECT pg_promote()")
+	if err := touch(); err != nil {
+		t.Errorf("Commit to the new primary: %v", err)
+	}
+}
+
+// TestContext: a call that nobody waits for any more ends, whatever it waits for
+// itself.
+func TestContext(t *testing.T) {
+	pg := service.Postgres(t)
+	store := open(t, postgres.Config{Pool: newPool(t, pg.URL(), func(c *pgxpool.Config) { c.MaxConns = 1 })})
+	id := made(t, store, born())
+	calls := map[string]func(ctx context.Context) error{
+		"Load": func(ctx context.Context) error {
+			_, err := store.Load(ctx, id)
+			return err
+		},
+		"Create":  func(ctx context.Context) error { return store.Commit(ctx, newID(), born()) },
+		"Change":  func(ctx context.Context) error { return store.Commit(ctx, id, &session.Delta{Seen: time.Now()}) },
+		"Rename":  func(ctx context.Context) error { return store.Commit(ctx, id, &session.Delta{Rename: newID()}) },
+		"Delete":  func(ctx context.Context) error { return store.Delete(ctx, id) },
+		"ListAll": func(ctx context.Context) error { return last(store.List(ctx, session.Query{All: true})) },
+		"List":    func(ctx context.Context) error { return last(store.List(ctx, session.Query{Owner: "o"})) },
+		"Sweep":   func(ctx context.Context) error { return last(store.Sweep(ctx)) },
+		"Find": func(ctx context.Context) error {
+			_, err := store.Find(ctx, id.Handle())
+			return err
+		},
+		"Spend": func(ctx context.Context) error {
+			_, err := store.Spend(ctx, [16]byte{}, time.Now())
+			return err
+		},
+		"Spent": func(ctx context.Context) error {
+			_, err := store.Spent(ctx, [16]byte{})
+			return err
+		},
+	}
+	try := func(t *testing.T, ctx context.Context, want error) {
+		for name, call := range calls {
+			start := time.Now()
+			err := call(ctx)
+			if took := time.Since(start); !errors.Is(err, want) || took > patience {
+				t.Errorf("%s: %v after %v, want %v", name, err, took, want)
+			}
+		}
+	}
+	t.Run("canceled before", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		try(t, ctx, context.Canceled)
+	})
+	t.Run("the server is silent", func(t *testing.T) {
+		pg.Pause()
+		defer pg.Resume()
+		for name, call := range calls {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			start := time.Now()
+			err := call(ctx)
+			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > patience {
+				t.Errorf("%s: %v after %v, want a deadline that is exceeded", name, err, took)
+			}
+			cancel()
+		}
+	})
+	t.Run("afterwards", func(t *testing.T) {
+		id = made(t, store, born())
+		if _, err := store.Load(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// last returns the error that ends the sequence.
+func last(seq func(yield func(session.Record, error) bool)) (err error) {
+	for _, err = range seq {
+		if err != nil {
+			return fmt.Errorf("yielded: %w", err)
+		}
+	}
+	return nil
+}

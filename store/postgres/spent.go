@@ -1,0 +1,23 @@
+package postgres
+
+import (
+	"context"
+	"time"
+)
+
+// Spend records the id as spent until that time and reports whether this call
+// was the first to do so: of any number of calls, on any number of machines,
+// exactly one is. Calls with one id must give one time. [Store.Sweep] forgets
+// ids whose time is over.
+//
+// If the connection breaks meanwhile, nobody can know, and it is an error.
+func (s *Store) Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error) {
+	n, err := s.exec(ctx, "spend", s.sql.spend, id[:], until)
+	return n == 1, err
+}
+
+// Spent reports whether the id is spent.
+func (s *Store) Spent(ctx context.Context, id [16]byte) (spent bool, err error) {
+	err = s.row(ctx, "spent", s.sql.spent, []any{&spent}, id[:])
+	return spent, err
+}

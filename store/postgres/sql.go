@@ -1,0 +1,114 @@
+package postgres
+
+// live is what a record needs to exist for anybody. The clock is that of the
+// server, which the machines share, and of the moment in which the row is looked
+// at: a statement that had to wait for another one may find it over. PostgreSQL
+// looks again at a row that changed meanwhile, and applies the change to what is
+// there then (chapter 13.2.1 of its manual): this is why a commit is one UPDATE.
+const live = `expires > clock_timestamp() AND seen + idle > clock_timestamp()`
+
+// columns are those that scan reads.
+const columns = `id, created, seen, idle, expires, owner, labels`
+
+const loadSQL = `SELECT ` + columns + `, data FROM gatehouse.session WHERE id = $1 AND ` + live
+
+const existsSQL = `SELECT EXISTS (SELECT FROM gatehouse.session WHERE id = $1 AND ` + live + `)`
+
+// createSQL takes the place of a record that is over, and that no sweep has
+// removed.
+const createSQL = `
+INSERT INTO gatehouse.session AS s (id, created, seen, idle, expires, due, owner, labels, data)
+VALUES ($1, $2, $2, $3, $4, least($4::timestamptz, $2::timestamptz + $3::interval), $5, $6, $7)
+ON CONFLICT (id) DO UPDATE SET
+	created = excluded.created, seen = excluded.seen, idle = excluded.idle, expires = excluded.expires, due = excluded.due,
+	owner = excluded.owner, labels = excluded.labels, data = excluded.data
+WHERE s.expires <= clock_timestamp() OR s.seen + s.idle <= clock_timestamp()`
+
+// conditions holds where each key $1 has the value $2, or is absent if that is
+// empty; the numbers are those of whoever uses it.
+const conditions = `NOT EXISTS (
+	SELECT FROM unnest($1::text[], $2::text[]) AS c (key, value) WHERE coalesce(data->>c.key, '') <> c.value)`
+
+// changeSQL leaves alone what its parameter is null for. A row's data, which may
+// lie outside of it, is then not even read.
+const changeSQL = `
+UPDATE gatehouse.session SET
+	created = CASE WHEN $6 THEN greatest(seen, $3) ELSE created END,
+	seen = greatest(seen, $3),
+	idle = coalesce($4, idle),
+	expires = coalesce($5, expires),
+	due = least(due, coalesce($5, expires), greatest(seen, $3) + coalesce($4, idle)),
+	owner = coalesce($7, owner),
+	labels = CASE WHEN $9::jsonb IS NULL THEN labels ELSE (labels - $8::text[]) || $9::jsonb END,
+	data = CASE WHEN $11::jsonb IS NULL THEN data ELSE (data - $10::text[]) || $11::jsonb END,
+	id = coalesce($12, id)
+WHERE id = $13 AND ` + live + ` AND ($1::text[] IS NULL OR ` + conditions + `)`
+
+// whySQL says why a change with conditions changed nothing: no row if the record
+// does not exist, else whether the new name is taken, and whether the conditions
+// hold.
+const whySQL = `
+SELECT EXISTS (SELECT FROM gatehouse.session WHERE id = $3 AND ` + live + `), ` + conditions + `
+FROM gatehouse.session WHERE id = $4 AND ` + live
+
+const deleteSQL = `DELETE FROM gatehouse.session WHERE id = $1 AND ` + live
+
+// makeWaySQL removes the record if it is over.
+const makeWaySQL = `DELETE FROM gatehouse.session WHERE id = $1 AND NOT (` + live + `)`
+
+const findSQL = `SELECT ` + columns + `, data FROM gatehouse.session WHERE id BETWEEN $1 AND $2 AND ` + live + ` LIMIT 1`
+
+// The lists repeat the conditions of their indexes, which the planner cannot
+// conclude from a parameter. Fields are read where $1 asks for them.
+const (
+	listSQL      = `SELECT ` + columns + `, CASE WHEN $1 THEN data ELSE '{}' END FROM gatehouse.session WHERE ` + live
+	listOwnerSQL = listSQL + ` AND owner = $2 AND owner <> ''`
+	listLabelSQL = listSQL + ` AND labels @> $2 AND labels <> '{}'`
+	listBothSQL  = listOwnerSQL + ` AND labels @> $3`
+	listAllSQL   = listSQL + ` AND id > $2 ORDER BY id LIMIT $3`
+)
+
+// sweepSQL takes up to $1 rows that are due and that nobody else is at, another
+// sweep or a request. Those whose end has moved away since become due then; the
+// others go. It answers with a row for each of these, or one of nulls, and each
+// says how many rows it took.
+const sweepSQL = `
+WITH due AS MATERIALIZED (
+	SELECT id FROM gatehouse.session WHERE due <= statement_timestamp()
+	ORDER BY due LIMIT $1 FOR UPDATE SKIP LOCKED
+), kept AS (
+	UPDATE gatehouse.session SET due = least(expires, seen + idle)
+	WHERE id = ANY (ARRAY(SELECT id FROM due)) AND least(expires, seen + idle) > statement_timestamp()
+), gone AS (
+	DELETE FROM gatehouse.session
+	WHERE id = ANY (ARRAY(SELECT id FROM due)) AND least(expires, seen + idle) <= statement_timestamp()
+	RETURNING ` + columns + `
+)
+SELECT (SELECT count(*) FROM due), gone.* FROM (VALUES (1)) AS one LEFT JOIN gone ON true`
+
+const (
+	spendSQL = `INSERT INTO gatehouse.spent (id, expires) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`
+	spentSQL = `SELECT EXISTS (SELECT FROM gatehouse.spent WHERE id = $1)`
+
+	sweepSpentSQL = `
+DELETE FROM gatehouse.spent WHERE id = ANY (ARRAY(
+	SELECT id FROM gatehouse.spent WHERE expires <= statement_timestamp()
+	ORDER BY expires LIMIT $1 FOR UPDATE SKIP LOCKED))`
+)
+
+// statements are the above for one schema.
+type statements struct {
+	load, exists, create, change, why, delete, makeWay string
+	find, listOwner, listLabel, listBoth, listAll      string
+	sweep, spend, spent, sweepSpent                    string
+}
+
+func newStatements(schema string) statements {
+	in := func(sql string) string { return qualify(schema, sql) }
+	return statements{
+		load: in(loadSQL), exists: in(existsSQL), create: in(createSQL), change: in(changeSQL),
+		why: in(whySQL), delete: in(deleteSQL), makeWay: in(makeWaySQL),
+		find: in(findSQL), listOwner: in(listOwnerSQL), listLabel: in(listLabelSQL), listBoth: in(listBothSQL), listAll: in(listAllSQL),
+		sweep: in(sweepSQL), spend: in(spendSQL), spent: in(spentSQL), sweepSpent: in(sweepSpentSQL),
+	}
+}

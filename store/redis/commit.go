@@ -1,0 +1,130 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"strconv"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+// Commit implements [session.Store].
+func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) error {
+	defer s.forget(id)
+	c := change{Delta: d, id: id, names: namesGiven(d), until: provisional(d)}
+	if d.Rename != (session.ID{}) && d.Rename != id {
+		defer s.forget(d.Rename)
+		if !d.Create {
+			return failed("rename", s.rename(ctx, &c))
+		}
+		if _, err := s.read(ctx, id, false); !errors.Is(err, session.ErrNotFound) {
+			return failed("commit", cmp.Or(err, session.ErrExists))
+		}
+		c.id = d.Rename
+	}
+	h := c.id.Handle()
+	// Listed first: who looks for the sessions of a person, to end them, misses
+	// none.
+	if err := s.index(ctx, c.names, h, c.until); err != nil {
+		return failed("commit", err)
+	}
+	script := commitScript
+	if d.Create {
+		script = createScript
+	}
+	args := c.appendFields(c.appendConditions(c.header()))
+	msg, err := s.run(ctx, script, false, []string{s.keys.session(h)}, args)
+	if err != nil {
+		return failed("commit", err)
+	}
+	s.reindex(ctx, &msg, h, c.names, c.until)
+	return nil
+}
+
+// A change is a delta on its way to a script.
+type change struct {
+	*session.Delta
+	id    session.ID
+	names []name // that it gives
+	until int64  // until when they are listed, see provisional
+}
+
+// namesGiven returns the names that the delta gives.
+func namesGiven(d *session.Delta) (given []name) {
+	if d.Owner != nil && *d.Owner != "" {
+		given = append(given, name{ownerField, *d.Owner})
+	}
+	for _, l := range d.Labels {
+		if l.Value != "" {
+			given = append(given, name{labelPrefix + l.Name, l.Value})
+		}
+	}
+	return given
+}
+
+func hexID(id session.ID) string { return hex.EncodeToString(id[:]) }
+
+// header is what the arguments of a script that applies the change begin with.
+func (c *change) header() []string {
+	args := make([]string, 7, 16+2*(len(c.Set)+len(c.If)+len(c.names)))
+	args[0] = hexID(c.id)
+	if c.Rename != (session.ID{}) {
+		args[1] = hexID(c.Rename)
+	}
+	args[2], args[3], args[4] = millis(c.Seen), millisOf(c.Idle), millis(c.Expires)
+	if c.Restart {
+		args[5] = "1"
+	}
+	// A session with another ID has to be listed anew, for as long as it lives.
+	if c.Owner != nil || len(c.Labels) > 0 || args[1] != "" {
+		args[6] = "1"
+	}
+	return args
+}
+
+// appendConditions appends the list of what must hold.
+func (c *change) appendConditions(args []string) []string {
+	args = append(args, strconv.Itoa(2*len(c.If)))
+	for _, f := range c.If {
+		args = append(args, valuePrefix+f.Key, f.Value)
+	}
+	return args
+}
+
+// appendFields appends the list of fields to set and that of fields to remove.
+func (c *change) appendFields(args []string) []string {
+	args = append(args, strconv.Itoa(2*len(c.Set)+2*len(c.names)))
+	for _, f := range c.Set {
+		args = append(args, valuePrefix+f.Key, f.Value)
+	}
+	for _, n := range c.names {
+		args = append(args, n.field, n.value)
+	}
+
+	at := len(args)
+	args = append(args, "")
+	for _, key := range c.Delete {
+		args = append(args, valuePrefix+key)
+	}
+	if c.Owner != nil && *c.Owner == "" {
+		args = append(args, ownerField)
+	}
+	for _, l := range c.Labels {
+		if l.Value == "" {
+			args = append(args, labelPrefix+l.Name)
+		}
+	}
+	args[at] = strconv.Itoa(len(args) - at - 1)
+	return args
+}
+
+// appendNames appends a list of names.
+func appendNames(args []string, names []name) []string {
+	args = append(args, strconv.Itoa(2*len(names)))
+	for _, n := range names {
+		args = append(args, n.field, n.value)
+	}
+	return args
+}

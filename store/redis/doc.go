@@ -1,0 +1,115 @@
+// Package redis keeps sessions in Redis 7, or Valkey, on a single server, behind
+// Sentinel, or in a Cluster: for applications of which several run side by side.
+//
+//	opt, err := rueidis.ParseURL("rediss://gatehouse:password@redis.example:6379")
+//	store, err := redis.Open(ctx, redis.Config{Client: opt})
+//	sessions, err := session.New(session.Config{Store: store})
+//
+// Each change of a session is one script on one key, which the server runs alone:
+// of requests on many machines none loses what another stored, none brings a
+// session back that has ended, and of two that would change the same value one
+// is told so. The server removes what is over by its own clock.
+//
+// # What a cached read may show
+//
+// A session that is read is remembered for less than a second, and the server
+// tells when it changes (CLIENT TRACKING, in the protocol RESP3). What this
+// process changes it sees at once. What another changes it sees when the message
+// comes, normally within a millisecond, and after 0.9 seconds at the latest,
+// counted from before the read was sent, whatever becomes of the message or the
+// connection. So a session that has ended anywhere is refused everywhere within
+// one second.
+//
+// Until then a request may see values that are no longer true; it cannot store
+// anything in a session that has ended, since every change asks the server. Where
+// even a page must not be shown any more, set [Config.NoCache]: every read then
+// asks the server.
+//
+// # What an outage does
+//
+// While the server is away, calls ask again until their context ends; then they
+// fail, and those that come later succeed as soon as the server is back. A call
+// that changes something is not sent again once it may have been executed: with
+// the connection broken, nobody can know, and a second attempt would be told that
+// the session exists already, or has ended already. It is an error, and the page
+// is answered with 503.
+//
+// # What a failover may lose
+//
+// Redis acknowledges what its replicas do not have yet. When a master dies and a
+// replica takes its place, the last of what was acknowledged is gone: as a rule
+// some milliseconds of changes, or all since its replica lost touch. A sign-out
+// among them is undone. [Config.Wait] has each change wait until so many replicas
+// have it. With one replica for each master, that makes every acknowledged change
+// survive the death of one of the two, and no change is acknowledged while one is
+// away. What is not acknowledged in time is an error, though the master has it.
+//
+// The same is true of one server that ends and starts again: what it had not yet
+// written to its disk is gone. "appendonly yes" with "appendfsync always" keeps
+// all that was acknowledged; "everysec" loses up to two seconds; without
+// appendonly, everybody may be signed out, and a snapshot that is loaded undoes
+// every sign-out since.
+//
+// A master that is cut off from its Cluster or its sentinels goes on answering
+// for as long as it does not know: an old session may be served there, to
+// clients that are cut off with it, until cluster-node-timeout is over, or, with
+// Sentinel, while the cut lasts. "min-replicas-to-write 1" has it refuse changes
+// meanwhile.
+//
+// # How to run the server
+//
+// Memory: "maxmemory-policy noeviction". When memory is full, new sessions and
+// values are refused ([session.ErrFull], a 503), and those who are signed in stay
+// so. Another policy removes sessions, which signs people out, and also spent
+// challenges, which can then be used twice. What changes most is small: 10 million
+// sessions of 100 bytes take about 4 GB.
+//
+// Access: whoever can write to the server is everybody. Keep it off the network
+// of others, use TLS (rediss://) where the network is not yours, and a user who
+// may do what is needed and nothing else:
+//
+//	ACL SETUSER gatehouse on >password ~gatehouse:* +hello +auth +ping
+//	  +client|tracking +client|caching +hgetall +hmget +hget +hset +hdel +exists
+//	  +del +rename +persist +pexpire +pexpireat +set +zadd +zrem +zrange
+//	  +zremrangebyscore +eval +evalsha +scan
+//
+// besides, for a Cluster, +cluster|slots +asking; for Sentinel, +role; and for
+// Config.Wait, +wait +unsubscribe +punsubscribe +sunsubscribe +discard.
+//
+// Whoever can read from it learns what the sessions hold, but cannot act as
+// anybody: an ID is a hash, of which no cookie can be made.
+//
+// Clocks: the server's decides what is over. Those of the applications say when a
+// session was last seen; keep them together.
+//
+// # Keys
+//
+// For programs in other languages and for people. All begin with [Config.Prefix].
+//
+//	gatehouse:s:<handle>         hash: a session; expires at its deadline
+//	  head                       its ID, created, seen, idle, expires, indexed
+//	  owner                      who is signed in; absent if nobody is
+//	  l:<name>                   a label
+//	  v:<key>                    a value, as JSON
+//	gatehouse:o:<owner>          sorted set: handles of the owner's sessions
+//	gatehouse:l:<name>=<value>   sorted set: handles of sessions with the label
+//	gatehouse:x:<id>             string: a spent challenge; expires with it
+//
+// A handle is 16 hexadecimal digits: the first of the ID, which has 64. It is
+// what listings and logs show, so that HGETALL shows the session in question.
+// The ID is compared on every access: another one with the same handle is no
+// session. The head is six words with a space between them; moments and times are
+// in milliseconds, moments since 1970 UTC. The last is when the session was last
+// put into its indexes, 0 if it has no owner and no label. A hash without a head
+// that can be read is no session.
+//
+// In a sorted set, the score is the moment in milliseconds after which the handle
+// may be dropped. A set may name sessions that have ended or have another owner
+// by now: read the session before you believe it. In the name of a label's set,
+// the label's name is escaped as in a URL's query; its value is as it is.
+//
+// In a Cluster, a session that gets another ID is for some moments neither under
+// the old nor under the new one. The new key then holds a hash without a head,
+// whose field "pending" is the new ID: a reservation, for 30 seconds at the most.
+// Deleting it ends the session.
+package redis

@@ -1,0 +1,143 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// A gate makes every caller's context count, which rueidis does not in two
+// places: who needs a connection while another caller is dialing waits for that
+// caller, and who finds the queue of a connection full, because the server does
+// not answer, waits for room. While all is well, calls go straight through; else
+// each is made on a goroutine of its own, which its caller leaves in time.
+type gate struct {
+	// under counts calls: those under way, and those given up that may still
+	// take room in a queue.
+	under atomic.Int64
+	// trouble: a connection broke, or a call ended without an answer, and no
+	// other has been answered since.
+	trouble atomic.Bool
+	// dialing counts connections on which the server has not said anything yet.
+	dialing atomic.Int64
+	// apart: no call goes straight through. Who waits for replicas takes a
+	// connection from a pool, and may have to dial or wait for it.
+	apart bool
+	// linger is how long a call that was given up may take room: a connection
+	// that is silent for so long has been closed by rueidis.
+	linger time.Duration
+}
+
+const (
+	// straight is well below what fits into the queue of one connection.
+	straight = 1 << (rueidis.DefaultRingScale - 1)
+	// atOnce bounds the goroutines that wait for a server that is away.
+	atOnce = 1 << 14
+)
+
+var errBusy = errors.New("too many calls wait for the server")
+
+func through[T any](ctx context.Context, g *gate, f func(ctx context.Context) (T, error)) (T, error) {
+	n := g.under.Add(1)
+	if n <= straight && !g.apart && !g.trouble.Load() && g.dialing.Load() == 0 {
+		v, err := f(ctx)
+		g.leave(ctx, err)
+		return v, err
+	}
+	var none T
+	if n > atOnce {
+		g.under.Add(-1)
+		return none, errBusy
+	}
+	type answer struct {
+		v   T
+		err error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		v, err := f(ctx)
+		g.leave(ctx, err)
+		answered <- answer{v, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.v, a.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+func (g *gate) leave(ctx context.Context, err error) {
+	silent := err != nil && broken(err)
+	if g.trouble.Load() != silent {
+		g.trouble.Store(silent)
+	}
+	if silent && ctx.Err() != nil {
+		time.AfterFunc(g.linger, func() { g.under.Add(-1) })
+		return
+	}
+	g.under.Add(-1)
+}
+
+// A dialer is what rueidis connects with.
+type dialer func(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error)
+
+// dial returns what connects as opt says, and tells the gate.
+func (g *gate) dial(opt *rueidis.ClientOption) dialer {
+	inner := dialer(opt.DialCtxFn)
+	if inner == nil {
+		inner = func(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
+			if config != nil {
+				return (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, "tcp", addr)
+			}
+			return d.DialContext(ctx, "tcp", addr)
+		}
+	}
+	return func(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
+		g.dialing.Add(1)
+		c, err := inner(ctx, addr, d, config)
+		if err != nil {
+			g.dialing.Add(-1)
+			return nil, err
+		}
+		w := &watched{Conn: c, gate: g}
+		w.silent.Store(true)
+		return w, nil
+	}
+}
+
+// A watched connection tells the gate when the server first says something, and
+// when it is over, before rueidis knows.
+type watched struct {
+	net.Conn
+	gate   *gate
+	silent atomic.Bool
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if err != nil {
+		w.gate.trouble.Store(true)
+	}
+	if w.silent.Load() {
+		w.spoke()
+	}
+	return n, err
+}
+
+func (w *watched) Close() error {
+	w.gate.trouble.Store(true)
+	w.spoke()
+	return w.Conn.Close()
+}
+
+func (w *watched) spoke() {
+	if w.silent.CompareAndSwap(true, false) {
+		w.gate.dialing.Add(-1)
+	}
+}

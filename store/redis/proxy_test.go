@@ -1,0 +1,197 @@
+package redis_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// A proxy stands before a server and is a bad network where that is wanted.
+type proxy struct {
+	addr string
+	to   string
+
+	deaf     atomic.Bool // the server's messages about changes are lost
+	swallows atomic.Bool // what the server answers is lost, and the connection with it
+	hole     atomic.Bool // connections are accepted and nothing else
+
+	mu      sync.Mutex
+	conns   []net.Conn
+	stalled chan struct{} // until it closes, nothing the server says arrives
+	pushes  atomic.Int64  // messages lost
+	left    int           // answers until the one that hook is for
+	hook    func() bool   // whether that one arrives; else the connection is lost
+}
+
+func newProxy(t testing.TB, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{addr: l.Addr().String(), to: to}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { p.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.release()
+		p.cut()
+		wg.Wait()
+	})
+	return p
+}
+
+func (p *proxy) serve(client net.Conn) {
+	p.remember(client)
+	if p.hole.Load() {
+		_, _ = io.Copy(io.Discard, client)
+		return
+	}
+	server, err := net.Dial("tcp", p.to)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	p.remember(server)
+	defer server.Close()
+	defer client.Close()
+	go func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	r := bufio.NewReader(server)
+	for {
+		frame, err := readFrame(r, nil)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		stalled := p.stalled
+		p.mu.Unlock()
+		if stalled != nil {
+			<-stalled
+		}
+		switch {
+		case p.swallows.Load(), frame[0] != '>' && !p.arrives():
+			return
+		case p.deaf.Load() && frame[0] == '>':
+			p.pushes.Add(1)
+			continue
+		}
+		if _, err := client.Write(frame); err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) remember(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns = append(p.conns, c)
+}
+
+// cut ends all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
+
+// cutFirst ends the oldest one.
+func (p *proxy) cutFirst() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.conns[0].Close()
+}
+
+// at has the proxy call hook before the nth answer from now arrives, which is
+// lost, and the connection with it, unless the hook says otherwise.
+func (p *proxy) at(n int, hook func() bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left, p.hook = n, hook
+}
+
+func (p *proxy) arrives() bool {
+	p.mu.Lock()
+	if p.left--; p.left != 0 || p.hook == nil {
+		p.mu.Unlock()
+		return true
+	}
+	hook := p.hook
+	p.hook = nil
+	p.mu.Unlock()
+	return hook()
+}
+
+func (p *proxy) stall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stalled = make(chan struct{})
+}
+
+func (p *proxy) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stalled != nil {
+		close(p.stalled)
+		p.stalled = nil
+	}
+}
+
+// readFrame appends one message of RESP3 as it is.
+func readFrame(r *bufio.Reader, b []byte) ([]byte, error) {
+	line, err := r.ReadBytes('\n')
+	if err != nil {
+		return nil, err
+	}
+	b = append(b, line...)
+	if len(line) < 3 {
+		return nil, fmt.Errorf("a line %q", line)
+	}
+	parts := 0
+	switch line[0] {
+	case '$', '=', '!', '*', '~', '>', '%', '|':
+		n, err := strconv.Atoi(string(line[1 : len(line)-2]))
+		if err != nil {
+			return nil, err
+		}
+		switch line[0] {
+		case '$', '=', '!':
+			if n < 0 {
+				return b, nil
+			}
+			text := make([]byte, n+2)
+			if _, err := io.ReadFull(r, text); err != nil {
+				return nil, err
+			}
+			return append(b, text...), nil
+		case '%', '|':
+			parts = 2 * n
+		default:
+			parts = n
+		}
+	}
+	for range parts {
+		if b, err = readFrame(r, b); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}

@@ -1,0 +1,180 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+const (
+	population = 10_000
+	together   = 64
+)
+
+func newID() (id session.ID) {
+	rand.Read(id[:])
+	return id
+}
+
+// usual is what a session may hold: some hundred bytes.
+func usual(n int) []session.Field {
+	return []session.Field{
+		{Key: "name", Value: `"Alex"`},
+		{Key: "visits", Value: fmt.Sprint(n)},
+		{Key: "theme", Value: `{"dark":true,"size":14}`},
+		{Key: "from", Value: `"https://www.example.org/a/page"`},
+	}
+}
+
+// populate makes n sessions.
+func populate(b *testing.B, s *Store, n int) []session.ID {
+	b.Helper()
+	ids := make([]session.ID, n)
+	var wg sync.WaitGroup
+	for part := range 256 {
+		wg.Go(func() {
+			for i := part; i < n; i += 256 {
+				ids[i] = newID()
+				if err := s.Commit(context.Background(), ids[i], creation(usual(i)...)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return ids
+}
+
+func BenchmarkLoad(b *testing.B) {
+	s := open(b, Config{})
+	ids := populate(b, s, population)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			if _, err := s.Load(context.Background(), ids[i%population]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkLoadCold reads what is not in memory.
+func BenchmarkLoadCold(b *testing.B) {
+	s := open(b, Config{CacheBytes: 1})
+	ids := populate(b, s, population)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			if _, err := s.Load(context.Background(), ids[i%population]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkLoadUnknown is what somebody costs who makes cookies up.
+func BenchmarkLoadUnknown(b *testing.B) {
+	s := open(b, Config{})
+	populate(b, s, population)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := s.Load(context.Background(), newID()); err == nil {
+				b.Fatal("it is known")
+			}
+		}
+	})
+}
+
+// BenchmarkCommit is durable: 64 writers at once, each changes a session and
+// waits until that is on disk. Compare writes/s with those of
+// BenchmarkGroupCommitRaw.
+func BenchmarkCommit(b *testing.B) {
+	s := open(b, Config{})
+	ids := populate(b, s, population)
+	b.ReportAllocs()
+	b.ResetTimer()
+	var next, slowest atomic.Int64
+	var wg sync.WaitGroup
+	for range together {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1))
+				if i > b.N {
+					return
+				}
+				start := time.Now()
+				d := &session.Delta{Seen: start, Set: []session.Field{{Key: "visits", Value: fmt.Sprint(i)}}}
+				if err := s.Commit(context.Background(), ids[i*7919%population], d); err != nil {
+					b.Error(err)
+					return
+				}
+				for took := int64(time.Since(start)); ; {
+					if old := slowest.Load(); took <= old || slowest.CompareAndSwap(old, took) {
+						break
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+	b.ReportMetric(float64(slowest.Load())/1e6, "slowest-ms")
+}
+
+// BenchmarkGroupCommitRaw is what there is to be had: one goroutine that writes
+// 64 rows of that size in one transaction, with the same driver and the same
+// durability, and nothing else.
+func BenchmarkGroupCommitRaw(b *testing.B) {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(b.TempDir(), "raw.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("CREATE TABLE session (id BLOB PRIMARY KEY, data TEXT NOT NULL, expires INTEGER NOT NULL)"); err != nil {
+		b.Fatal(err)
+	}
+	upsert, err := db.Prepare("INSERT INTO session VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data, expires = excluded.expires")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ids := make([]session.ID, population)
+	write := func(n int, which func(i int) int) {
+		for from := 0; from < n; from += together {
+			tx, err := db.Begin()
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := tx.Stmt(upsert)
+			for i := from; i < from+together; i++ {
+				data := fmt.Sprintf(`{"name":"\"Alex\"","visits":"%d","theme":"{\"dark\":true,\"size\":14}","from":"\"https://www.example.org/a/page\""}`, i)
+				if _, err := s.Exec(ids[which(i)][:], data, time.Now().UnixMilli()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := tx.Commit(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for i := range ids {
+		ids[i] = newID()
+	}
+	write(population, func(i int) int { return i % population })
+	b.ReportAllocs()
+	b.ResetTimer()
+	write(b.N, func(i int) int { return i * 7919 % population })
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+}

@@ -1,0 +1,81 @@
+package sqlite
+
+import (
+	"log/slog"
+	"sync"
+)
+
+const (
+	pageBytes = 4096
+
+	// checkpointBytes of writes, and the WAL is copied into the database's
+	// file.
+	checkpointBytes = 8 << 20
+
+	// maxWAL is what the WAL's file is cut back to if it has grown beyond.
+	maxWAL = 4 * checkpointBytes
+)
+
+// A checkpointer copies the WAL into the database's file, on a connection of its
+// own, while others write. SQLite would do so inside of a commit, which then
+// takes as long as some thousand writes.
+type checkpointer struct {
+	conn *conn
+	log  *slog.Logger
+	turn *sync.Mutex // the writer's
+	wake chan struct{}
+	bad  bool // the last attempt failed
+
+	every int // bytes of writes
+	bytes int // the writer's, since it last woke us
+}
+
+func newCheckpointer(s *Store, c *conn) *checkpointer {
+	return &checkpointer{conn: c, log: s.log, turn: &s.writer.turn, wake: make(chan struct{}, 1), every: checkpointBytes}
+}
+
+// wrote is called by the writer.
+func (c *checkpointer) wrote(bytes int) {
+	if c.bytes += bytes; c.bytes < c.every {
+		return
+	}
+	c.bytes = 0
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close lets run return. Nobody must write any more.
+func (c *checkpointer) close() { close(c.wake) }
+
+func (c *checkpointer) run() {
+	for range c.wake {
+		c.checkpoint()
+	}
+}
+
+// checkpoint copies what there is. The WAL begins anew when all of it has been
+// copied, which never happens while others go on writing: the last bit is copied
+// while the writer waits.
+func (c *checkpointer) checkpoint() {
+	err := c.pass()
+	if err == nil {
+		err = c.pass()
+	}
+	if err == nil {
+		c.turn.Lock()
+		err = c.pass()
+		c.turn.Unlock()
+	}
+	if err != nil && !c.bad {
+		c.log.Warn("sqlite: the WAL cannot be copied into the database and grows until it can", "error", err)
+	}
+	c.bad = err != nil
+}
+
+// pass copies what the WAL has at this moment and nobody reads any more.
+func (c *checkpointer) pass() error {
+	var busy, pages, copied int
+	return c.conn.scan("PRAGMA wal_checkpoint(PASSIVE)", &busy, &pages, &copied)
+}

@@ -1,0 +1,74 @@
+// Package sqlite keeps sessions in one file, in the process that serves them: the
+// store for one machine, with no server beside it.
+//
+//	store, err := sqlite.Open(ctx, sqlite.Config{Path: "/var/lib/app/sessions.db"})
+//	…
+//	defer store.Close()
+//	sessions, err := session.New(session.Config{Store: store})
+//
+// # What it promises
+//
+// A write that has been answered is on disk: WAL with synchronous=FULL, and on
+// macOS F_FULLFSYNC. The process may be killed at any moment; the next one has
+// everything that was answered, and of what was under way each write as a whole or
+// not at all. When the disk is full, writes are refused with [session.ErrFull] and
+// reads go on; when there is room again, so do writes.
+//
+// Writes that wait are committed together by one goroutine, since it is the disk
+// that takes the time: many at once are as durable as one, and take hardly longer.
+// Hot sessions are read from memory. That is right because this process alone has
+// the file: a second one is refused with [ErrInUse], by a lock that ends with the
+// process however it ends. Nobody else may write to its tables while a store has
+// them; to read them with another program is harmless.
+//
+// # Where to put it
+//
+// On a disk of this machine, in a folder that nobody else can write to: WAL does
+// not work over a network, and who can write to the folder can exchange the file.
+// The files are made readable by their owner alone (mode 0600). They hold what the
+// sessions hold, in the clear, but no cookie can be made of them: an ID is the
+// SHA-256 of one. Values of sessions that have ended are overwritten where SQLite
+// writes to their page anyway (secure_delete=FAST), which is not everywhere.
+//
+// For a backup, copy the file when the store is closed, or have SQLite do it
+// meanwhile: sqlite3 sessions.db ".backup copy.db". Copying an open database's
+// file misses what is in the -wal file beside it. The file never shrinks by
+// itself, and room of sessions that have ended is used again; set
+// [Config.MaxBytes] where visitors could fill the disk.
+//
+// It runs on Linux, macOS and the BSDs. Elsewhere Open answers
+// [errors.ErrUnsupported].
+//
+// # Looking inside
+//
+// The schema is in the migrations folder of this package, and in the database:
+//
+//	SELECT printf('%016x', handle), owner, datetime(seen / 1000, 'unixepoch'),
+//		json_extract(json_extract(data, '$.name'), '$')
+//	FROM gatehouse_session;
+//
+// Two steps lead to a value, since its text is kept to the byte: data is an object
+// of strings, each of which is JSON text.
+//
+// # Commands
+//
+// While a store has the file, commands reach it through a Unix socket beside it,
+// the same name with .sock and mode 0600; [Connect] does so, or opens the file
+// itself when no process has it. It speaks HTTP and JSON, so that curl does:
+//
+//	curl --unix-socket sessions.db.sock 'http://localhost/v1/sessions?owner=alex'
+//
+//	GET    /v1/sessions    owner=O, or label=N and value=V, or both, or all=true;
+//	                       fields=true for the values: a session on each line
+//	GET    /v1/sessions/S  one session with its values; S is an ID or a handle
+//	POST   /v1/sessions/S  changes it: a [session.Delta] as create, rename, if, set,
+//	                       delete, seen, idle, expires, restart, owner, labels
+//	DELETE /v1/sessions/S  ends it
+//	POST   /v1/sweep       removes what is over: a session on each line
+//	GET    /v1/spent/I     whether a challenge is spent, POST with until=T spends it
+//
+// if, set, labels and fields are objects of strings, times are RFC 3339, idle is as
+// in 30m0s. An error is an object with error, a word, and text; where a listing
+// ends with one, it is the last line. Who can open the socket may do all of this:
+// its mode is the only protection.
+package sqlite

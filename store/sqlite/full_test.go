@@ -1,0 +1,305 @@
+//go:build darwin || linux
+
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+// TestMaxBytes: the file's own bound. There is room again when others have ended.
+func TestMaxBytes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	const limit = 1 << 20
+	s := open(t, Config{Path: path, MaxBytes: limit})
+	var ids []session.ID
+	var full error
+	for full == nil {
+		id := newID()
+		if full = s.Commit(t.Context(), id, creation(large(len(ids)))); full == nil {
+			ids = append(ids, id)
+		}
+	}
+	if !errors.Is(full, session.ErrFull) || !strings.HasPrefix(full.Error(), "sqlite: commit: session: store is full") {
+		t.Errorf("when it is full: %v", full)
+	}
+	if len(ids) < 50 {
+		t.Errorf("it is full with %d records", len(ids))
+	}
+	// One that is too large is in nobody else's way.
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			d := &session.Delta{Seen: time.Now()}
+			if i%2 == 0 {
+				d.Set = []session.Field{{Key: "more", Value: `"` + strings.Repeat("m", limit) + `"`}}
+			}
+			if err := s.Commit(context.Background(), ids[i], d); errors.Is(err, session.ErrFull) != (i%2 == 0) || err != nil && i%2 != 0 {
+				t.Errorf("commit %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, id := range ids[:10] {
+		if err := s.Delete(t.Context(), id); err != nil {
+			t.Errorf("Delete: %v", err)
+		}
+	}
+	for i := range 5 {
+		commit(t, s, newID(), creation(large(i)))
+	}
+	for i, id := range ids[10:] {
+		if got := value(t, s, id, "large"); got != large(i+10).Value {
+			t.Fatalf("record %d has %d bytes", i, len(got))
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() > limit {
+		t.Errorf("the file has %d bytes, %v; want at most %d", info.Size(), err, limit)
+	}
+}
+
+// TestWrap: what SQLite says through whichever driver.
+func TestWrap(t *testing.T) {
+	for text, want := range map[string]bool{
+		"database or disk is full":                  true,
+		"sqlite3: database or disk is full: insert": true,
+		"attempt to write a readonly database":      false,
+	} {
+		if err := wrap(errors.New(text)); errors.Is(err, session.ErrFull) != want || !strings.Contains(err.Error(), text) {
+			t.Errorf("%q becomes %v", text, err)
+		}
+	}
+	if err := wrap(nil); err != nil {
+		t.Errorf("nil becomes %v", err)
+	}
+}
+
+// room is a way to have none, and to have it again.
+type room struct {
+	shrink, grow func()
+	full         bool // the error is session.ErrFull
+}
+
+// outOfRoom asserts that nothing acknowledged is lost when there is no room left
+// to write to, that it is said, and that all goes on when there is room again.
+func outOfRoom(t *testing.T, dir string, r room) {
+	path := filepath.Join(dir, "sessions.db")
+	var log bytes.Buffer
+	cfg := Config{Path: path, CacheBytes: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	acknowledged := map[session.ID]string{}
+	var mu sync.Mutex
+	// try makes a record and changes one; the errors that there are go to the log.
+	try := func(i int) error {
+		id := newID()
+		if err := s.Commit(context.Background(), id, creation(large(i))); err != nil {
+			if _, err := s.Load(context.Background(), id); !errors.Is(err, session.ErrNotFound) {
+				t.Errorf("a record whose creation was refused is there: %v", err)
+			}
+			return err
+		}
+		mu.Lock()
+		acknowledged[id] = large(i).Value
+		mu.Unlock()
+		if err := s.Commit(context.Background(), id, &session.Delta{Set: []session.Field{large(i + 1)}}); err != nil {
+			return err
+		}
+		mu.Lock()
+		acknowledged[id] = large(i + 1).Value
+		mu.Unlock()
+		return nil
+	}
+	verify := func(when string) {
+		t.Helper()
+		for id, want := range acknowledged {
+			if got := value(t, s, id, "large"); got != want {
+				t.Fatalf("%s: a record has %.3q…, want %.3q…", when, got, want)
+			}
+		}
+		n := 0
+		for _, err := range s.List(t.Context(), session.Query{All: true}) {
+			if err != nil {
+				t.Fatalf("%s: List: %v", when, err)
+			}
+			n++
+		}
+		if n != len(acknowledged) {
+			t.Fatalf("%s: %d records, want %d", when, n, len(acknowledged))
+		}
+	}
+	for i := range 20 {
+		if err := try(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 3 {
+		when := fmt.Sprintf("round %d, without room", round)
+		r.shrink()
+		var refused error
+		for i := 0; refused == nil; i++ {
+			if refused = try(i); i > 10_000 {
+				t.Fatalf("%s: it never says so", when)
+			}
+		}
+		t.Logf("%s: %v", when, refused)
+		if !strings.HasPrefix(refused.Error(), "sqlite: commit: ") || errors.Is(refused, session.ErrFull) != r.full {
+			t.Errorf("%s: %v", when, refused)
+		}
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() { _ = try(i) })
+		}
+		wg.Wait()
+		s.check.checkpoint()
+		verify(when)
+		if round == 1 { // it ends in this state
+			if err := s.Close(); err != nil {
+				t.Errorf("%s: Close: %v", when, err)
+			}
+		}
+		r.grow()
+		if round == 1 {
+			if s, err = Open(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		when = fmt.Sprintf("round %d, with room again", round)
+		verify(when)
+		for i := range 20 {
+			if err := try(i); err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+		}
+		s.check.checkpoint()
+		verify(when)
+	}
+	var sound string
+	if err := s.writer.conn.scan("PRAGMA integrity_check", &sound); err != nil || sound != "ok" {
+		t.Errorf("the database is %q, %v", sound, err)
+	}
+	t.Logf("log:\n%s", log.String())
+}
+
+// TestFileLimit: the system refuses to let the files grow. A process of its own
+// bears the limit.
+func TestFileLimit(t *testing.T) {
+	if os.Getenv(childVariable) == "" {
+		inChild(t, "limit")
+		return
+	}
+	dir := t.TempDir()
+	var unlimited syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &unlimited); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(l syscall.Rlimit) {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outOfRoom(t, dir, room{
+		shrink: func() {
+			info, err := os.Stat(filepath.Join(dir, "sessions.db-wal"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := unlimited
+			l.Cur = max(uint64(info.Size()), 1<<17) + 50_000
+			limit(l)
+		},
+		grow: func() { limit(unlimited) },
+	})
+}
+
+// TestReadOnly: a file that cannot be written is refused, says why, and loses
+// nothing.
+func TestReadOnly(t *testing.T) {
+	const nobody = 65534
+	if os.Getuid() == 0 { // to whom modes mean nothing
+		if os.Getenv(childVariable) == "" {
+			inChild(t, "nobody")
+			return
+		}
+		if err := errors.Join(syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// That of the test is root's.
+	dir, err := os.MkdirTemp("", "gatehouse-readonly-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "sessions.db")
+	s, err := Open(t.Context(), Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := newID()
+	commit(t, s, id, creation(large(0)))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		file, folder os.FileMode
+		want         string
+	}{
+		"file":            {0o400, 0o700, path + " cannot be written: permission denied"},
+		"folder":          {0o600, 0o500, dir + " cannot be written: permission denied"},
+		"file and folder": {0o400, 0o500, dir + " cannot be written: permission denied"},
+		"unreadable":      {0o200, 0o700, path + " cannot be written: permission denied"},
+	} {
+		if err := errors.Join(os.Chmod(path, test.file), os.Chmod(dir, test.folder)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), Config{Path: path, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+	if err := errors.Join(os.Chmod(dir, 0o700), os.Chmod(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the file has changed, %v", err)
+	}
+	if got := names(t, dir); !slices.Equal(got, []string{"sessions.db", "sessions.db.lock"}) {
+		t.Errorf("there are %q", got)
+	}
+	s, err = Open(t.Context(), Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := value(t, s, id, "large"); got != large(0).Value {
+		t.Errorf("the record has %d bytes", len(got))
+	}
+}

@@ -1,0 +1,18 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+)
+
+func openLock(string) (*os.File, error) {
+	return nil, fmt.Errorf("package sqlite keeps a second process off the file with flock(2), which %s has not: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func lockFile(*os.File) (bool, error) { return false, errors.ErrUnsupported }
+
+func writable(string) error { return nil }

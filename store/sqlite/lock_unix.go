@@ -1,0 +1,35 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package sqlite
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+func openLock(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+}
+
+// lockFile reports whether it has got the lock: flock(2), which belongs to this
+// very descriptor, so that another of the same process is refused as well.
+func lockFile(f *os.File) (bool, error) {
+	for {
+		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return false, nil
+		case !errors.Is(err, syscall.EINTR):
+			return false, os.NewSyscallError("flock", err)
+		}
+	}
+}
+
+// writable asks the system whether this user may read and write the file:
+// opening and closing it would cost SQLite its locks.
+func writable(path string) error {
+	const read, write = 4, 2 // POSIX's R_OK and W_OK
+	return syscall.Access(path, read|write)
+}

@@ -1,0 +1,37 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+)
+
+// Spend records the id as spent until that time and reports whether this call was
+// the first to do so: of any number of calls exactly one is. Calls with one id
+// must give one time. [Store.Sweep] removes those whose time is over.
+func (s *Store) Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error) {
+	added, err := do(ctx, s.writer, func(t *tx) (int64, error) {
+		return t.count(t.w.st.spend, id[:], until.UnixMilli())
+	})
+	return added > 0, fail("spend", err)
+}
+
+// Spent reports whether the id is spent.
+func (s *Store) Spent(ctx context.Context, id [16]byte) (spent bool, err error) {
+	err = s.read(ctx, func(r *reader) (err error) {
+		spent, err = first(all(r.st.spent, scanOne[bool], id[:]))
+		return err
+	})
+	return spent, fail("spent", err)
+}
+
+// forget removes ids that need not be remembered any more.
+func (s *Store) forget(ctx context.Context) error {
+	for {
+		gone, err := do(ctx, s.writer, func(t *tx) (int64, error) {
+			return t.count(t.w.st.forget, time.Now().UnixMilli(), sweepStep)
+		})
+		if err != nil || gone < sweepStep {
+			return err
+		}
+	}
+}

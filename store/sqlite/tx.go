@@ -1,0 +1,251 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+// A tx is the writer's transaction, for one job after the other.
+type tx struct {
+	w    *writer
+	rows map[int64]*row // what it has changed; nil: the row is gone
+	// err is the database's. It may have undone what was there before, so that
+	// nothing of the transaction can be kept.
+	err   error
+	bytes int // written, about
+}
+
+// exec writes.
+func (t *tx) exec(s *stmt, args ...any) (sql.Result, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	var res sql.Result
+	if res, t.err = s.exec(args...); t.err == nil {
+		t.bytes += pageBytes // it changes one page at least
+	}
+	return res, t.err
+}
+
+// count writes, and returns how many rows that has changed.
+func (t *tx) count(s *stmt, args ...any) (int64, error) {
+	res, err := t.exec(s, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// row returns the newest row with this key, nil if there is none.
+func (t *tx) row(key int64) (*row, error) {
+	if r, ok := t.rows[key]; ok {
+		return r, nil
+	}
+	if r := t.w.cache.peek(key); r != nil {
+		return r, nil
+	}
+	return t.read(t.w.st.row, key)
+}
+
+// head is row where nobody needs the fields; it may be without.
+func (t *tx) head(key int64) (*row, error) {
+	if r, ok := t.rows[key]; ok {
+		return r, nil
+	}
+	if r := t.w.cache.peek(key); r != nil {
+		return r, nil
+	}
+	return t.read(t.w.st.head, key)
+}
+
+func (t *tx) read(s *stmt, key int64) (*row, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	r, err := first(all(s, scanRow, key))
+	if !errors.Is(err, errDamaged) { // which is nobody else's fault
+		t.err = err
+	}
+	return r, err
+}
+
+// commit is what [session.Store] says of Commit.
+func (t *tx) commit(id session.ID, d *session.Delta) error {
+	now := time.Now()
+	here, err := t.row(keyOf(id.Handle()))
+	if err != nil {
+		return err
+	}
+	taken := here != nil && here.live(now)
+	if d.Create && taken {
+		return session.ErrExists
+	}
+	if !d.Create && (!taken || here.ID != id) {
+		return session.ErrNotFound
+	}
+	to, there := id, here
+	if d.Rename != (session.ID{}) && d.Rename != id {
+		to = d.Rename
+		if there, err = t.row(keyOf(to.Handle())); err != nil {
+			return err
+		}
+		if there != nil && there.live(now) {
+			return session.ErrExists
+		}
+	}
+	old := new(row)
+	if taken {
+		old = here
+	}
+	if !holds(&old.Record, d.If) {
+		return session.ErrConflict
+	}
+	r := old.changed(to, d)
+	if there != nil && there != old { // it is over, but not yet swept
+		if err := t.remove(there); err != nil {
+			return err
+		}
+	}
+	if !taken {
+		return t.insert(r)
+	}
+	return t.update(old, r, d)
+}
+
+// insert writes a row that is new.
+func (t *tx) insert(r *row) error {
+	labels, data := string(appendLabels(nil, r.Labels)), t.data(r)
+	res, err := t.exec(t.w.st.insert, r.key(), r.ID[:], r.Created.UnixMilli(), r.Seen.UnixMilli(), r.Idle.Milliseconds(),
+		r.Expires.UnixMilli(), r.due, null(r.Owner), labels, data)
+	if err != nil {
+		return err
+	}
+	if r.number, err = res.LastInsertId(); err != nil {
+		return err
+	}
+	t.bytes += len(data)
+	t.rows[r.key()] = r
+	return t.relabel(r.number, nil, r.Labels)
+}
+
+// update writes what the delta has changed.
+func (t *tx) update(old, r *row, d *session.Delta) (err error) {
+	created, seen, idle, expires := r.Created.UnixMilli(), r.Seen.UnixMilli(), r.Idle.Milliseconds(), r.Expires.UnixMilli()
+	switch {
+	case r.ID != old.ID || r.due != old.due || d.Owner != nil || len(d.Labels) > 0:
+		labels, data := string(appendLabels(nil, r.Labels)), t.data(r)
+		_, err = t.exec(t.w.st.rewrite, r.key(), r.ID[:], created, seen, idle, expires, r.due, null(r.Owner), labels, data, r.number)
+		t.bytes += len(data)
+		if err == nil {
+			err = t.relabel(r.number, old.Labels, r.Labels)
+		}
+	case len(d.Set) > 0 || len(d.Delete) > 0:
+		data := t.data(r)
+		_, err = t.exec(t.w.st.change, created, seen, idle, expires, data, r.number)
+		t.bytes += len(data)
+	default:
+		_, err = t.exec(t.w.st.touch, created, seen, idle, expires, r.number)
+	}
+	if err != nil {
+		return err
+	}
+	t.rows[old.key()] = nil // unless it is the same
+	t.rows[r.key()] = r
+	return nil
+}
+
+// relabel writes the labels into their table.
+func (t *tx) relabel(number int64, old, labels []session.Label) error {
+	for _, l := range old {
+		if !slices.Contains(labels, l) {
+			if _, err := t.exec(t.w.st.unlabel, l.Name, l.Value, number); err != nil {
+				return err
+			}
+		}
+	}
+	for _, l := range labels {
+		if !slices.Contains(old, l) {
+			if _, err := t.exec(t.w.st.label, l.Name, l.Value, number); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func null(owner string) any {
+	if owner == "" {
+		return nil
+	}
+	return owner
+}
+
+func (t *tx) data(r *row) string {
+	t.w.scratch = appendData(t.w.scratch[:0], r.Fields)
+	return string(t.w.scratch)
+}
+
+// remove deletes the row and its labels.
+func (t *tx) remove(r *row) error {
+	if _, err := t.exec(t.w.st.remove, r.number); err != nil {
+		return err
+	}
+	t.rows[r.key()] = nil
+	return t.relabel(r.number, r.Labels, nil)
+}
+
+// delete is what [session.Store] says of Delete.
+func (t *tx) delete(id session.ID) error {
+	r, err := t.head(keyOf(id.Handle()))
+	if err != nil {
+		return err
+	}
+	if r == nil || r.ID != id || !r.live(time.Now()) {
+		return session.ErrNotFound
+	}
+	return t.remove(r)
+}
+
+// sweep removes those of the keys whose deadline has passed, and returns their
+// rows. The others are due again at their deadline, and one that is damaged a
+// while later: it is not to be in the way of the others.
+func (t *tx) sweep(keys []int64) (s swept, err error) {
+	now := time.Now()
+	for _, key := range keys {
+		r, err := t.head(key)
+		switch {
+		case errors.Is(err, errDamaged):
+			s.damaged = err
+			_, err = t.exec(t.w.st.postpone, now.Add(time.Hour).UnixMilli(), key)
+		case err != nil || r == nil:
+		case r.live(now):
+			err = t.postpone(key)
+		default:
+			err = t.remove(r)
+			s.gone = append(s.gone, r)
+		}
+		if err != nil {
+			return swept{}, err
+		}
+	}
+	return s, nil
+}
+
+// postpone makes the row due at its deadline: it has moved since.
+func (t *tx) postpone(key int64) error {
+	old, err := t.row(key)
+	if err != nil {
+		return err
+	}
+	r := *old
+	r.due = r.Deadline().UnixMilli()
+	_, err = t.exec(t.w.st.postpone, r.due, key)
+	if err == nil {
+		t.rows[key] = &r
+	}
+	return err
+}
