@@ -4,7 +4,11 @@ import (
 	"image"
 	"math"
 	"math/rand/v2"
+
+	"github.com/seed-64ad3862/gatehouse/captcha/internal/strokes"
 )
+
+type point struct{ x, y float64 }
 
 // canvas is the working memory for one picture, used again for the next. Its
 // pixels are levels from 0, paper, to full, ink: enough of them for smooth
@@ -13,7 +17,7 @@ type canvas struct {
 	raster
 	size    point
 	waves   [4]wave
-	scratch []point
+	scratch []strokes.Point
 	chacha  *rand.ChaCha8
 	rnd     *rand.Rand
 	gif     gifWriter
@@ -50,7 +54,7 @@ func (c *canvas) about(a float64) float64 { return c.between(-a, a) }
 
 // letter is a glyph on its way to the canvas.
 type letter struct {
-	glyph   glyph
+	glyph   strokes.Glyph
 	lattice [3][3]point // how far parts of the glyph are moved, in its units
 	turn    [4]float64  // a matrix: scale, slant and rotation
 	x, y    float64     // the middle
@@ -60,7 +64,7 @@ type letter struct {
 }
 
 // draw draws text on an empty canvas.
-func (c *canvas) draw(text []glyph) {
+func (c *canvas) draw(text []strokes.Glyph) {
 	for i := range c.waves {
 		c.waves[i] = c.newWave()
 	}
@@ -78,9 +82,9 @@ func (c *canvas) draw(text []glyph) {
 }
 
 // layOut chooses shape, place and style of all letters.
-func (c *canvas) layOut(letters []letter, text []glyph) {
+func (c *canvas) layOut(letters []letter, text []strokes.Glyph) {
 	h := c.size.y
-	unit := h * c.between(0.6, 0.66) / gridH
+	unit := h * c.between(0.6, 0.66) / strokes.Height
 	radius := h * c.between(0.046, 0.06)
 	total := 0.0
 	styles := c.rnd.Perm(numStyles)
@@ -98,7 +102,7 @@ func (c *canvas) layOut(letters []letter, text []glyph) {
 		l.turn = [4]float64{cos * sx, (cos*slant - sin) * sy, sin * sx, (sin*slant + cos) * sy}
 		l.radius = radius * c.between(0.9, 1.1)
 		l.style = style{kind: styles[i%numStyles], mask: c.rnd.IntN(numMasks), margin: true}
-		l.width = gridW*sx + 2*l.radius + c.between(-0.6, 0.5)*radius
+		l.width = strokes.Width*sx + 2*l.radius + c.between(-0.6, 0.5)*radius
 		l.y = h/2 + c.about(0.04)*h
 		total += l.width
 	}
@@ -135,49 +139,26 @@ func (c *canvas) follow(l *letter) {
 
 // moved returns a point of the glyph, relative to its middle, moved as the
 // nearest points of the lattice say.
-func (l *letter) moved(p point) point {
-	fx, fy := p.x/gridW*2, p.y/gridH*2
+func (l *letter) moved(p strokes.Point) point {
+	fx, fy := p.X/strokes.Width*2, p.Y/strokes.Height*2
 	ix, iy := min(max(int(fx), 0), 1), min(max(int(fy), 0), 1)
 	fx, fy = fx-float64(ix), fy-float64(iy)
 	a, b := l.lattice[iy][ix], l.lattice[iy][ix+1]
 	d, e := l.lattice[iy+1][ix], l.lattice[iy+1][ix+1]
 	return point{
-		p.x - gridW/2 + (1-fy)*((1-fx)*a.x+fx*b.x) + fy*((1-fx)*d.x+fx*e.x),
-		p.y - gridH/2 + (1-fy)*((1-fx)*a.y+fx*b.y) + fy*((1-fx)*d.y+fx*e.y),
+		p.X - strokes.Width/2 + (1-fy)*((1-fx)*a.x+fx*b.x) + fy*((1-fx)*d.x+fx*e.x),
+		p.Y - strokes.Height/2 + (1-fy)*((1-fx)*a.y+fx*b.y) + fy*((1-fx)*d.y+fx*e.y),
 	}
 }
 
 // flatten leaves a stroke in c.scratch as points near enough to each other to
 // be joined by straight lines after everything has been bent.
-func (c *canvas) flatten(s stroke) {
-	c.scratch = c.scratch[:0]
-	p := s.points
-	length := 4.0
-	if s.curve {
-		length = 1.7
+func (c *canvas) flatten(s strokes.Stroke) {
+	step := 4.0
+	if s.Curve {
+		step = 1.7
 	}
-	for i := range len(p) - 1 {
-		before, after := p[max(i-1, 0)], p[min(i+2, len(p)-1)]
-		if s.closed() {
-			before, after = p[(i+len(p)-2)%(len(p)-1)], p[(i+2)%(len(p)-1)]
-		}
-		if !s.curve {
-			before, after = p[i+1], p[i] // makes the spline below straight
-		}
-		steps := int(math.Ceil(math.Hypot(p[i+1].x-p[i].x, p[i+1].y-p[i].y) / length))
-		for j := range steps {
-			c.scratch = append(c.scratch, spline(before, p[i], p[i+1], after, float64(j)/float64(steps)))
-		}
-	}
-	c.scratch = append(c.scratch, p[len(p)-1])
-}
-
-// spline is the Catmull-Rom curve from b, at t = 0, to c, at t = 1.
-func spline(a, b, c, d point, t float64) point {
-	f := func(a, b, c, d float64) float64 {
-		return b + t/2*(c-a+t*(2*a-5*b+4*c-d+t*(3*(b-c)+d-a)))
-	}
-	return point{f(a.x, b.x, c.x, d.x), f(a.y, b.y, c.y, d.y)}
+	c.scratch = s.Flatten(c.scratch[:0], step)
 }
 
 // A wave moves points up and down along x, or left and right along y.
@@ -207,19 +188,19 @@ func (c *canvas) wander(radius float64, s style) {
 	if c.rnd.IntN(2) == 0 {
 		side = -side
 	}
-	line := stroke{curve: true}
+	line := strokes.Stroke{Curve: true}
 	for x := -0.3 * h; x < c.size.x+0.6*h; x += h * c.between(0.5, 0.9) {
-		line.points = append(line.points, point{x, h * (0.5 + side)})
+		line.Points = append(line.Points, strokes.Point{X: x, Y: h * (0.5 + side)})
 		side = math.Copysign(c.between(0.05, 0.3), -side)
 	}
 	unit := h / 14
-	for i := range line.points {
-		line.points[i].x /= unit
-		line.points[i].y /= unit
+	for i := range line.Points {
+		line.Points[i].X /= unit
+		line.Points[i].Y /= unit
 	}
 	c.flatten(line)
 	for _, p := range c.scratch {
-		c.to(point{p.x * unit, p.y * unit})
+		c.to(point{p.X * unit, p.Y * unit})
 	}
 	c.lift()
 	c.stroke(radius, s)

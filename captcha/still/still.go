@@ -10,12 +10,12 @@
 // # How a picture is made
 //
 // There is no font whose outlines a program could learn: a letter is a few
-// strokes (see font.go), whose control points are moved about, bent, slanted
-// and turned, and then warped together with their neighbours'. The strokes are
-// drawn as a field of distances to their middle lines, out of which each
-// letter's style is cut: filled, hollow, inlined or textured, each in every
-// picture of four letters or more. Curves much like the letters' own run
-// behind and across them, and parts of the picture are inverted.
+// strokes (captcha/internal/strokes), whose control points are moved about,
+// bent, slanted and turned, and then warped together with their neighbours'.
+// The strokes are drawn as a field of distances to their middle lines, out of
+// which each letter's style is cut: filled, hollow, inlined or textured, each
+// in every picture of four letters or more. Curves much like the letters' own
+// run behind and across them, and parts of the picture are inverted.
 //
 // What this is worth against programs that were trained on it is for package
 // captcha's documentation to say. Where reading by people and resistance
@@ -35,9 +35,11 @@ import (
 	"image"
 	"image/color"
 	"image/png"
-	"math"
 	"slices"
 	"sync"
+
+	"github.com/seed-64ad3862/gatehouse/captcha/internal/strokes"
+	"github.com/seed-64ad3862/gatehouse/captcha/internal/wcag"
 )
 
 // Config configures [New]. The zero value is a GIF of 240 by 80 pixels on
@@ -105,7 +107,7 @@ const minContrast = 4.5
 // A Renderer draws pictures. It is safe for concurrent use.
 type Renderer struct {
 	cfg      Config
-	glyphs   [numGlyphs]glyph
+	font     *strokes.Font
 	palettes []color.Palette
 	roots    *[numRoots]uint8
 	pool     sync.Pool // of *canvas
@@ -133,12 +135,12 @@ func New(cfg Config) (*Renderer, error) {
 	}
 	cfg.Inks = slices.Clone(cfg.Inks)
 
-	d := &Renderer{cfg: cfg, glyphs: parseFont(), roots: squareRoots()}
+	d := &Renderer{cfg: cfg, font: strokes.Parse(), roots: squareRoots()}
 	for i, ink := range cfg.Inks {
 		if ink.Paper.A != 0xff || ink.Ink.A != 0xff {
 			return nil, fmt.Errorf("still: ink %d is not opaque", i)
 		}
-		if c := contrast(ink.Paper, ink.Ink); c < minContrast {
+		if c := wcag.Contrast(ink.Paper, ink.Ink); c < minContrast {
 			return nil, fmt.Errorf("still: ink %d has a contrast of %.1f:1, less than %.1f:1", i, c, minContrast)
 		}
 		d.palettes = append(d.palettes, ramp(ink))
@@ -187,13 +189,11 @@ func (d *Renderer) draw(c *canvas, text string, seed [32]byte) error {
 	if len(text) == 0 || len(text) > maxText {
 		return ErrText
 	}
-	var glyphs [maxText]glyph
+	var glyphs [maxText]strokes.Glyph
 	for i := range len(text) {
-		n, ok := glyphOf(text[i])
-		if !ok {
+		if glyphs[i] = d.font.Glyph(text[i]); glyphs[i] == nil {
 			return ErrText
 		}
-		glyphs[i] = d.glyphs[n]
 	}
 	c.chacha.Seed(seed)
 	c.img.Palette = d.palettes[c.rnd.IntN(len(d.palettes))]
@@ -231,22 +231,4 @@ func ramp(ink Ink) color.Palette {
 		p[i] = color.RGBA{mix(a.R, b.R, i), mix(a.G, b.G, i), mix(a.B, b.B, i), 0xff}
 	}
 	return p
-}
-
-// contrast is WCAG's contrast ratio, from 1 to 21.
-func contrast(a, b color.RGBA) float64 {
-	x, y := luminance(a), luminance(b)
-	return (max(x, y) + 0.05) / (min(x, y) + 0.05)
-}
-
-// luminance is WCAG's relative luminance.
-func luminance(c color.RGBA) float64 {
-	linear := func(v uint8) float64 {
-		s := float64(v) / 255
-		if s <= 0.04045 {
-			return s / 12.92
-		}
-		return math.Pow((s+0.055)/1.055, 2.4)
-	}
-	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
 }

@@ -23,6 +23,8 @@ var fences = []struct {
 	{"csrf/tornado", nil, "wire formats need nobody; whoever migrates reads this package alone"},
 	{"captcha", []string{"internal/spent", "golang.org/x/text"}, "answers are folded with the Unicode tables; a renderer is the application's choice"},
 	{"captcha/still", []string{"captcha", "golang.org/x/text"}, "a picture is drawn with the standard library"},
+	{"captcha/motion", []string{"captcha", "golang.org/x/text", "internal/spent"}, "a film is drawn with the standard library"},
+	{"captcha/speech", []string{"captcha", "golang.org/x/text", "internal/spent"}, "a voice brings its recordings and nothing else"},
 	{"store/memory", []string{"session", "internal/spent"}, "the default store must cost nothing to import"},
 	{"store/sqlite", []string{"session", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
 	{"store/redis", []string{"session", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
