@@ -12,8 +12,9 @@
 //
 // # What a cached read may show
 //
-// A session that is read is remembered for less than a second, and the server
-// tells when it changes (CLIENT TRACKING, in the protocol RESP3). What this
+// A session that is read again and again is remembered for less than a second,
+// and the server tells when it changes (CLIENT TRACKING, in the protocol RESP3;
+// "tracking-table-max-keys" bounds what that takes there). What this
 // process changes it sees at once. What another changes it sees when the message
 // comes, normally within a millisecond, and after 0.9 seconds at the latest,
 // counted from before the read was sent, whatever becomes of the message or the
@@ -48,7 +49,8 @@
 // written to its disk is gone. "appendonly yes" with "appendfsync always" keeps
 // all that was acknowledged; "everysec" loses up to two seconds; without
 // appendonly, everybody may be signed out, and a snapshot that is loaded undoes
-// every sign-out since.
+// every sign-out since. A master that keeps nothing on disk must not be started
+// again by a supervisor: it comes back empty, and so do its replicas.
 //
 // A master that is cut off from its Cluster or its sentinels goes on answering
 // for as long as it does not know: an old session may be served there, to
@@ -61,8 +63,9 @@
 // Memory: "maxmemory-policy noeviction". When memory is full, new sessions and
 // values are refused ([session.ErrFull], a 503), and those who are signed in stay
 // so. Another policy removes sessions, which signs people out, and also spent
-// challenges, which can then be used twice. What changes most is small: 10 million
-// sessions of 100 bytes take about 4 GB.
+// challenges, which can then be used twice. A session with a value of 100 bytes
+// takes some 550 bytes, or 390 with "hash-max-listpack-value 1024", and an owner
+// of its own some 260 more.
 //
 // Access: whoever can write to the server is everybody. Keep it off the network
 // of others, use TLS (rediss://) where the network is not yours, and a user who

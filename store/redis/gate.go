@@ -20,9 +20,10 @@ type gate struct {
 	// under counts calls: those under way, and those given up that may still
 	// take room in a queue.
 	under atomic.Int64
-	// trouble: a connection broke, or a call ended without an answer, and no
-	// other has been answered since.
-	trouble atomic.Bool
+	// calmAt is when all is well again if nothing more happens, counted from
+	// start: some time after a connection broke or a call was not answered.
+	calmAt atomic.Int64
+	start  time.Time
 	// dialing counts connections on which the server has not said anything yet.
 	dialing atomic.Int64
 	// apart: no call goes straight through. Who waits for replicas takes a
@@ -36,6 +37,8 @@ type gate struct {
 const (
 	// straight is well below what fits into the queue of one connection.
 	straight = 1 << (rueidis.DefaultRingScale - 1)
+	// alarmed is how long after the last sign of trouble more of it is expected.
+	alarmed = 5 * time.Second
 	// atOnce bounds the goroutines that wait for a server that is away.
 	atOnce = 1 << 14
 )
@@ -44,7 +47,7 @@ var errBusy = errors.New("too many calls wait for the server")
 
 func through[T any](ctx context.Context, g *gate, f func(ctx context.Context) (T, error)) (T, error) {
 	n := g.under.Add(1)
-	if n <= straight && !g.apart && !g.trouble.Load() && g.dialing.Load() == 0 {
+	if n <= straight && !g.apart && g.calm() {
 		v, err := f(ctx)
 		g.leave(ctx, err)
 		return v, err
@@ -73,15 +76,24 @@ func through[T any](ctx context.Context, g *gate, f func(ctx context.Context) (T
 }
 
 func (g *gate) leave(ctx context.Context, err error) {
-	silent := err != nil && broken(err)
-	if g.trouble.Load() != silent {
-		g.trouble.Store(silent)
-	}
-	if silent && ctx.Err() != nil {
+	switch {
+	case err == nil || !broken(err):
+	case ctx.Err() == nil:
+		g.alarm()
+	default: // given up
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			g.alarm()
+		}
 		time.AfterFunc(g.linger, func() { g.under.Add(-1) })
 		return
 	}
 	g.under.Add(-1)
+}
+
+func (g *gate) alarm() { g.calmAt.Store(int64(time.Since(g.start) + alarmed)) }
+
+func (g *gate) calm() bool {
+	return g.dialing.Load() == 0 && int64(time.Since(g.start)) >= g.calmAt.Load()
 }
 
 // A dialer is what rueidis connects with.
@@ -122,7 +134,7 @@ type watched struct {
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if err != nil {
-		w.gate.trouble.Store(true)
+		w.gate.alarm()
 	}
 	if w.silent.Load() {
 		w.spoke()
@@ -131,7 +143,7 @@ func (w *watched) Read(p []byte) (int, error) {
 }
 
 func (w *watched) Close() error {
-	w.gate.trouble.Store(true)
+	w.gate.alarm()
 	w.spoke()
 	return w.Conn.Close()
 }

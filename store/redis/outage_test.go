@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -154,19 +155,15 @@ func TestUnreachable(t *testing.T) {
 }
 
 // TestHalfReachable: the same where one connection works and another is being
-// made.
+// made for the first time.
 func TestHalfReachable(t *testing.T) {
 	server := service.Redis(t)
 	p := newProxy(t, server.Addr)
+	id := create(t, open(t, redis.Config{}, server.Addr))
 	cfg := redis.Config{NoCache: true}
-	cfg.Client.PipelineMultiplex = 1
+	cfg.Client.PipelineMultiplex, cfg.Client.ForceSingleClient = 1, true // two connections, one of them at once
 	s := open(t, cfg, p.addr)
-	id := create(t, s)
-	for range 100 { // both are there
-		lives(t, s, id)
-	}
 	p.hole.Store(true)
-	p.cutFirst()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	for range 4 { // patient ones
@@ -177,6 +174,7 @@ func TestHalfReachable(t *testing.T) {
 			}
 		}()
 	}
+	time.Sleep(100 * time.Millisecond)
 	served, away := 0, 0
 	for ctx.Err() == nil {
 		try, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -416,6 +414,30 @@ func TestRenameStepByStep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWait: what no replica has is not acknowledged.
+func TestWait(t *testing.T) {
+	servers := service.RedisSentinel(t)
+	s := open(t, redis.Config{Wait: 1}, servers.Master.Addr)
+	id := create(t, s)
+	servers.Replica.Pause()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Delete(ctx, id); err == nil || !strings.Contains(err.Error(), "Config.Wait") {
+		t.Errorf("Delete: %v", err)
+	}
+	if lives(t, s, id) {
+		t.Error("it was not executed: the test shows nothing")
+	}
+	// What changes nothing has nothing to wait for.
+	ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Delete(ctx, id); !errors.Is(err, session.ErrNotFound) {
+		t.Errorf("Delete of what is gone: %v", err)
+	}
+	servers.Replica.Resume()
+	remove(t, s, create(t, s))
 }
 
 // TestClosed: after Close every call fails at once.

@@ -113,13 +113,6 @@ func (p *proxy) cut() {
 	p.conns = nil
 }
 
-// cutFirst ends the oldest one.
-func (p *proxy) cutFirst() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_ = p.conns[0].Close()
-}
-
 // at has the proxy call hook before the nth answer from now arrives, which is
 // lost, and the connection with it, unless the hook says otherwise.
 func (p *proxy) at(n int, hook func() bool) {

@@ -137,6 +137,7 @@ func configure(cfg Config) (*Store, rueidis.ClientOption, error) {
 	s := &Store{keys: keys{cfg.Prefix}}
 	s.remote.wait = cfg.Wait
 	opt.DialCtxFn = s.remote.gate.dial(&opt)
+	s.remote.gate.start = time.Now()
 	s.remote.gate.apart = cfg.Wait > 0
 	s.remote.gate.linger = opt.ConnWriteTimeout + 2*opt.Dialer.KeepAlive
 	if cfg.NoCache || opt.DisableCache || opt.AlwaysRESP2 {

@@ -131,8 +131,8 @@ func (r *remote) replicated(ctx context.Context, c rueidis.DedicatedClient) erro
 	if end, ok := ctx.Deadline(); ok {
 		patience = time.Until(end)
 	}
-	// Zero would be for ever.
-	ms := max(1, patience.Milliseconds()-5)
+	// In time to say so; and zero would be for ever.
+	ms := max(1, patience.Milliseconds()*9/10)
 	n, err := c.Do(ctx, c.B().Wait().Numreplicas(int64(r.wait)).Timeout(ms).Build()).AsInt64()
 	if err == nil && n < int64(r.wait) {
 		err = fmt.Errorf("%w: %d of %d have it", errBehind, n, r.wait)
