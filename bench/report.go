@@ -72,6 +72,8 @@ func (r *report) head(args []string, cfg config) {
 	shown := []string{
 		"alexedwards/scs/v2", "gorilla/sessions", "gofiber/fiber/v3", "valyala/fasthttp",
 		"filippo.io/csrf", "gorilla/csrf", "justinas/nosurf", "mojocn/base64Captcha", "dchest/captcha",
+		"redis/rueidis", "redis/go-redis/v9", "gomodule/redigo", "scs/redisstore", "scs/sqlite3store", "scs/pgxstore",
+		"modernc.org/sqlite", "mattn/go-sqlite3", "jackc/pgx/v5",
 	}
 	for _, d := range info.Deps {
 		for _, s := range shown {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -35,7 +36,10 @@ import (
 // whole record at a time would wait, or lose, where we do not.
 const (
 	workers      = 64
-	sessionsEach = 16
+	sessionsEach = 160
+	// hotEach is how many of them are read from a cache that keeps nothing for
+	// longer than a second: between two slices it forgets them.
+	hotEach = 16
 )
 
 // host is what package service needs of a test, for this program.
@@ -103,15 +107,34 @@ func parallel(name string, do func(worker, n int)) contender {
 	}}
 }
 
-// visits serves requests for the path, with sessions of the site's.
-func visits(name string, s httpSite, path string) contender {
+// visits serves requests for the path, with so many sessions of the site's for
+// each worker.
+func visits(name string, s httpSite, path string, each int) contender {
 	requests := make([][]*http.Request, workers)
 	for i := range requests {
-		for range sessionsEach {
+		for range each {
 			requests[i] = append(requests[i], request(http.MethodGet, path, must(begin(s))))
 		}
 	}
 	return parallel(name, func(worker, n int) { repeat(s[path], requests[worker], len(payload), n) })
+}
+
+// loads reads sessions from a store, with no request around it.
+func loads(ctx context.Context, name string, store session.Store, each int) contender {
+	ids := make([]session.ID, workers*each)
+	now := time.Now()
+	for i := range ids {
+		rand.Read(ids[i][:])
+		check(store.Commit(ctx, ids[i], &session.Delta{
+			Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(time.Hour),
+			Set: []session.Field{{Key: key, Value: `"` + payload + `"`}},
+		}))
+	}
+	return parallel(name, func(worker, n int) {
+		for i := range n {
+			must(store.Load(ctx, ids[worker*each+i%each]))
+		}
+	})
 }
 
 // ours is a site on a store of ours.
@@ -140,7 +163,7 @@ func (r *report) rateTable(cs []contender, results map[string]result) {
 
 func benchStores(ctx context.Context, cfg config, r *report) error {
 	r.title("Stores that outlive the process")
-	r.text("%d goroutines, each with %d sessions of its own, of 100 bytes; servers on the same machine, over loopback, with their own settings but for what is said. What is raw does nothing but read or write 100 bytes under a key.", workers, sessionsEach)
+	r.text("%d goroutines, each with %d sessions of its own, of 100 bytes; servers on the same machine, over loopback, with their own settings but for what is said. What is raw does nothing but read or write 100 bytes under a random key, with no request around it.", workers, sessionsEach)
 	for _, f := range []func(context.Context, config, *report) error{benchRedis, benchSQLite, benchPostgres} {
 		if err := f(ctx, cfg, r); err != nil {
 			if !errors.Is(err, errSkip) {
@@ -162,8 +185,16 @@ const (
 	oursCached = nameOurs + ", cached reads"
 )
 
-// keyOf spreads the keys of what is raw in the same way as sessions.
-func keyOf(worker, i int) string { return fmt.Sprintf("raw:%d:%d", worker, i%sessionsEach) }
+// rawKeys are the keys of what is raw: random, like those of sessions, since
+// neighbours in a table on disk cost less.
+var rawKeys = func() (keys [workers * sessionsEach]string) {
+	for i := range keys {
+		keys[i] = rand.Text()
+	}
+	return keys
+}()
+
+func keyOf(worker, i int) string { return rawKeys[worker*sessionsEach+i%sessionsEach] }
 
 func benchRedis(ctx context.Context, cfg config, r *report) error {
 	return hosted(ctx, func(h *host) error {
@@ -175,13 +206,14 @@ func benchRedis(ctx context.Context, cfg config, r *report) error {
 		h.Cleanup(func() { _ = gored.Close() })
 		pool := &redis.Pool{MaxIdle: workers, MaxActive: workers, Wait: true, Dial: func() (redis.Conn, error) { return redis.Dial("tcp", server.Addr) }}
 		h.Cleanup(func() { _ = pool.Close() })
-		open := func(c redisstores.Config) httpSite {
+		open := func(c redisstores.Config) session.Store {
 			c.Client = option
 			s := must(redisstores.Open(ctx, c))
 			h.Cleanup(s.Close)
-			return ours(s)
+			return s
 		}
-		plain, cached := open(redisstores.Config{NoCache: true}), open(redisstores.Config{})
+		plainStore, cachedStore := open(redisstores.Config{NoCache: true}), open(redisstores.Config{})
+		plain, cached := ours(plainStore), ours(cachedStore)
 		others := scsOn(redisstore.New(pool))
 
 		set := func(worker, n int) {
@@ -191,6 +223,9 @@ func benchRedis(ctx context.Context, cfg config, r *report) error {
 		}
 		for i := range workers {
 			set(i, sessionsEach)
+			for n := range sessionsEach { // as ours are
+				check(raw.Do(ctx, raw.B().Hset().Key("hash:"+keyOf(i, n)).FieldValue().FieldValue("head", payload).FieldValue("v:name", payload).Build()).Error())
+			}
 		}
 		reads := []contender{
 			parallel(rawRueidis, func(worker, n int) {
@@ -198,13 +233,19 @@ func benchRedis(ctx context.Context, cfg config, r *report) error {
 					must(raw.Do(ctx, raw.B().Get().Key(keyOf(worker, i)).Build()).AsBytes())
 				}
 			}),
-			visits(nameOurs, plain, pathRead),
+			visits(nameOurs, plain, pathRead, sessionsEach),
+			loads(ctx, nameOurs+", the store alone", plainStore, sessionsEach),
+			parallel(rawRueidis+", HGETALL of two fields", func(worker, n int) {
+				for i := range n {
+					check(raw.Do(ctx, raw.B().Hgetall().Key("hash:"+keyOf(worker, i)).Build()).Error())
+				}
+			}),
 			parallel(rawGoRedis, func(worker, n int) {
 				for i := range n {
 					must(gored.Get(ctx, keyOf(worker, i)).Bytes())
 				}
 			}),
-			visits(nameScs+", redisstore", others, pathRead),
+			visits(nameScs+", redisstore", others, pathRead, sessionsEach),
 		}
 		results := measure(reads, cfg)
 		r.printf("### Redis: read one key of a session\n\n")
@@ -215,26 +256,27 @@ func benchRedis(ctx context.Context, cfg config, r *report) error {
 		hot := []contender{
 			parallel(rawCached, func(worker, n int) {
 				for i := range n {
-					must(raw.DoCache(ctx, raw.B().Get().Key(keyOf(worker, i)).Cache(), time.Minute).AsBytes())
+					must(raw.DoCache(ctx, raw.B().Get().Key(keyOf(worker, i%hotEach)).Cache(), time.Minute).AsBytes())
 				}
 			}),
-			visits(oursCached, cached, pathRead),
+			visits(oursCached, cached, pathRead, hotEach),
+			loads(ctx, oursCached+", the store alone", cachedStore, hotEach),
 		}
 		results = measure(hot, cfg)
-		r.printf("### Redis: the same, from memory that the server keeps true\n\n")
+		r.printf("### Redis: the same of %d sessions each, from memory that the server keeps true\n\n", hotEach)
 		r.rateTable(hot, results)
 		r.atLeast("Redis, cached read, as a multiple of raw DoCache", results[oursCached].speed(results[rawCached]), 0.5, times, "")
 
 		writes := []contender{
 			parallel(rawRueidis, set),
-			visits(nameOurs, plain, pathWrite),
-			visits(oursCached, cached, pathWrite),
+			visits(nameOurs, plain, pathWrite, sessionsEach),
+			visits(oursCached, cached, pathWrite, sessionsEach),
 			parallel(rawGoRedis, func(worker, n int) {
 				for i := range n {
 					check(gored.Set(ctx, keyOf(worker, i), payload, 0).Err())
 				}
 			}),
-			visits(nameScs+", redisstore", others, pathWrite),
+			visits(nameScs+", redisstore", others, pathWrite, sessionsEach),
 		}
 		r.printf("### Redis: read one key and write another\n\n")
 		r.rateTable(writes, measure(writes, cfg))
@@ -262,8 +304,15 @@ type batched struct {
 func newBatches(h *host, path string) *batches {
 	db := must(sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)"))
 	conn := must(db.Conn(h.ctx))
-	must(conn.ExecContext(h.ctx, "CREATE TABLE raw (id TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID"))
-	put := must(conn.PrepareContext(h.ctx, "INSERT INTO raw VALUES (?, ?) ON CONFLICT DO UPDATE SET data = excluded.data"))
+	must(conn.ExecContext(h.ctx, "CREATE TABLE raw (id TEXT PRIMARY KEY, data BLOB, expires INTEGER)"))
+	put := must(conn.PrepareContext(h.ctx, "INSERT INTO raw VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data, expires = excluded.expires"))
+	// In the order in which sessions are begun, so that those written together
+	// are not neighbours by chance.
+	must(conn.ExecContext(h.ctx, "BEGIN"))
+	for i := range rawKeys {
+		must(put.ExecContext(h.ctx, rawKeys[i], payload, 0))
+	}
+	must(conn.ExecContext(h.ctx, "COMMIT"))
 	b := &batches{jobs: make(chan batched, workers)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -275,7 +324,8 @@ func newBatches(h *host, path string) *batches {
 			_, err := conn.ExecContext(context.Background(), "BEGIN IMMEDIATE")
 			for _, job := range batch {
 				if err == nil {
-					_, err = put.ExecContext(context.Background(), job.id, payload)
+					// Never what is there already, which SQLite does not write.
+					_, err = put.ExecContext(context.Background(), job.id, payload, time.Now().UnixNano())
 				}
 			}
 			if err == nil {
@@ -316,8 +366,8 @@ func benchSQLite(ctx context.Context, cfg config, r *report) error {
 
 		writes := []contender{
 			parallel(rawBatches, newBatches(h, filepath.Join(dir, "raw.db")).write),
-			visits(nameOurs, ourSite, pathWrite),
-			visits(nameScs+", sqlite3store (mattn, WAL, FULL)", others, pathWrite),
+			visits(nameOurs, ourSite, pathWrite, sessionsEach),
+			visits(nameScs+", sqlite3store (mattn, WAL, FULL)", others, pathWrite, sessionsEach),
 		}
 		results := measure(writes, cfg)
 		r.printf("### SQLite: read one key and write another, on disk when it is acknowledged\n\n")
@@ -325,7 +375,7 @@ func benchSQLite(ctx context.Context, cfg config, r *report) error {
 		r.atLeast("SQLite, 64 writers, durable, as a multiple of raw commits in batches", results[nameOurs].speed(results[rawBatches]), 0.85, times,
 			"scs "+times(results[writes[2].name].speed(results[rawBatches])))
 
-		reads := []contender{visits(nameOurs, ourSite, pathRead), visits(writes[2].name, others, pathRead)}
+		reads := []contender{visits(nameOurs, ourSite, pathRead, sessionsEach), visits(writes[2].name, others, pathRead, sessionsEach)}
 		r.printf("### SQLite: read one key of a session\n\n")
 		r.rateTable(reads, measure(reads, cfg))
 		return nil
@@ -355,8 +405,8 @@ func benchPostgres(ctx context.Context, cfg config, r *report) error {
 					check(pool.QueryRow(ctx, "SELECT data FROM raw WHERE id = $1", keyOf(worker, i)).Scan(&data))
 				}
 			}),
-			visits(nameOurs, ourSite, pathRead),
-			visits(nameScs+", pgxstore", others, pathRead),
+			visits(nameOurs, ourSite, pathRead, sessionsEach),
+			visits(nameScs+", pgxstore", others, pathRead, sessionsEach),
 		}
 		r.printf("### PostgreSQL: read one key of a session (a pool of %d)\n\n", config.MaxConns)
 		r.rateTable(reads, measure(reads, cfg))
@@ -366,8 +416,8 @@ func benchPostgres(ctx context.Context, cfg config, r *report) error {
 					must(pool.Exec(ctx, "UPDATE raw SET data = $2 WHERE id = $1", keyOf(worker, i), []byte(payload)))
 				}
 			}),
-			visits(nameOurs, ourSite, pathWrite),
-			visits(nameScs+", pgxstore", others, pathWrite),
+			visits(nameOurs, ourSite, pathWrite, sessionsEach),
+			visits(nameScs+", pgxstore", others, pathWrite, sessionsEach),
 		}
 		r.printf("### PostgreSQL: read one key and write another, on disk when it is acknowledged\n\n")
 		r.rateTable(writes, measure(writes, cfg))
