@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -30,10 +31,10 @@ type crowd struct {
 	store session.Store
 	// size is how many bytes the sessions take, where they are kept.
 	size func() int64
-	// left is how many records there are, for a store that removes them by
-	// itself; nil where Manager.Sweep does.
-	left func() int64
-	note string
+	// removed is how many sessions a store has removed that does so by itself;
+	// nil where Manager.Sweep does.
+	removed func() int64
+	note    string
 	// rate is how many it makes in a second, on a machine that is slow.
 	rate int
 }
@@ -59,7 +60,7 @@ func crowds(h *host) []func() crowd {
 			dir := h.tempDir()
 			s := must(sqlite.Open(h.ctx, sqlite.Config{Path: filepath.Join(dir, "sessions.db"), NoSocket: true}))
 			h.Cleanup(func() { _ = s.Close() })
-			return crowd{name: "sqlite", store: s, size: func() int64 { return files(dir) }, note: "files, the log included", rate: 4000}
+			return crowd{name: "sqlite", store: s, size: func() int64 { return files(dir) }, note: "files, the log included", rate: 12_000}
 		},
 		func() crowd {
 			server := service.Redis(h)
@@ -68,17 +69,18 @@ func crowds(h *host) []func() crowd {
 			h.Cleanup(s.Close)
 			raw := must(rueidis.NewClient(option))
 			h.Cleanup(raw.Close)
-			used := func() (n int64) {
-				info := must(raw.Do(h.ctx, raw.B().Info().Section("memory").Build()).ToString())
-				_, value, _ := strings.Cut(info, "used_memory:")
+			info := func(section, field string) (n int64) {
+				text := must(raw.Do(h.ctx, raw.B().Info().Section(section).Build()).ToString())
+				_, value, _ := strings.Cut(text, field+":")
 				must(fmt.Sscan(value, &n))
 				return n
 			}
+			used := func() int64 { return info("memory", "used_memory") }
 			before := used()
 			return crowd{
 				name: "redis", store: s, size: func() int64 { return used() - before },
-				left: func() int64 { return must(raw.Do(h.ctx, raw.B().Dbsize().Build()).AsInt64()) },
-				note: "used_memory, with the index of owners", rate: 10_000,
+				removed: func() int64 { return info("stats", "expired_keys") },
+				note:    "used_memory, with the index of owners", rate: 10_000,
 			}
 		},
 		func() crowd {
@@ -93,7 +95,7 @@ func crowds(h *host) []func() crowd {
 					check(pool.QueryRow(h.ctx, "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'gatehouse' AND relkind = 'r'").Scan(&n))
 					return n
 				},
-				note: "tables and indexes", rate: 2500,
+				note: "tables and indexes", rate: 3000,
 			}
 		},
 	}
@@ -146,6 +148,7 @@ func benchMillions(ctx context.Context, cfg config, r *report) error {
 		err := hosted(ctx, func(h *host) error {
 			row, err := crowded(h, crowds(h)[i](), n)
 			rows = append(rows, row)
+			fmt.Fprintln(os.Stderr, row)
 			return err
 		})
 		if err != nil {
@@ -196,8 +199,12 @@ func crowded(h *host, c crowd, n int) ([]string, error) {
 		defer cancel()
 		time.Sleep(time.Until(end) + 10*time.Millisecond)
 		start := time.Now()
-		if c.left != nil {
-			for c.left() > 2*liveSessions && time.Since(start) < 10*time.Minute {
+		if c.removed != nil {
+			for c.removed() < int64(n) {
+				if time.Since(start) > 10*time.Minute {
+					failed = fmt.Errorf("%s: %d of %d were removed", c.name, c.removed(), n)
+					return
+				}
 				time.Sleep(100 * time.Millisecond)
 			}
 		} else if swept, err := m.Sweep(h.ctx); err != nil || swept != n {

@@ -57,6 +57,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -130,7 +131,28 @@ type Renderer interface {
 	// Append draws answer, which consists of letters of [Alphabet], and
 	// appends the encoded result to dst. All its randomness must come from
 	// seed: the same answer and seed give the same bytes, always.
+	//
+	// A Renderer that cannot show all of Alphabet equally well has a method
+	//
+	//	Alphabet() string
+	//
+	// with those characters, at least eight, that it can. A challenge then has
+	// another answer in that form, as long, made of these, and Verify accepts
+	// either; so machines that verify need the same Forms as those that show.
 	Append(dst []byte, answer string, seed [32]byte) ([]byte, error)
+}
+
+// alphabeter is the optional method of a [Renderer]. The answers of a challenge
+// are independent of each other: who half sees the one and half hears the other
+// has nothing.
+type alphabeter interface{ Alphabet() string }
+
+// alphabetOf returns what answers in a form consist of.
+func alphabetOf(form Renderer) string {
+	if a, ok := form.(alphabeter); ok {
+		return a.Alphabet()
+	}
+	return Alphabet
 }
 
 // A Scope says what a challenge is good for: its answer is accepted for an
@@ -165,6 +187,7 @@ const (
 type Captcha struct {
 	keys    []key
 	cfg     Config        // with defaults filled in, and without the secrets
+	answers []string      // the alphabets that there are answers in
 	spent   spentReader   // cfg.Once, if it is one
 	draws   chan struct{} // a place for each drawing under way
 	buffers sync.Pool     // of *[]byte: challenges on their way out
@@ -207,9 +230,17 @@ func New(cfg Config) (*Captcha, error) {
 		return nil, fmt.Errorf("captcha: %d draws at the same time", cfg.Draws)
 	}
 	cfg.Forms = maps.Clone(cfg.Forms)
+	alphabets := []string{Alphabet} // an application may draw by itself
 	for ext, form := range cfg.Forms {
 		if form == nil || ext == "" {
 			return nil, fmt.Errorf("captcha: form %q: neither name nor renderer may be missing", ext)
+		}
+		a := alphabetOf(form)
+		if !validAlphabet(a) {
+			return nil, fmt.Errorf("captcha: form %q: answers cannot be made of %q", ext, a)
+		}
+		if !slices.Contains(alphabets, a) {
+			alphabets = append(alphabets, a)
 		}
 	}
 
@@ -220,7 +251,7 @@ func New(cfg Config) (*Captcha, error) {
 		rand.Read(secret)
 		secrets = [][]byte{secret}
 	}
-	c := &Captcha{cfg: cfg, draws: make(chan struct{}, cfg.Draws)}
+	c := &Captcha{cfg: cfg, answers: alphabets, draws: make(chan struct{}, cfg.Draws)}
 	c.buffers.New = func() any { return new([]byte) }
 	for i, secret := range secrets {
 		k, err := newKey(secret)
@@ -296,7 +327,12 @@ func (c *Captcha) verify(ctx context.Context, id string, scope Scope, answer str
 	if !first {
 		return ErrSpent
 	}
-	if !Match(k.answer(t, c.cfg.Length), answer) {
+	right := false
+	for _, alphabet := range c.answers {
+		// Each is looked at, so that the time does not tell which it was.
+		right = Match(k.answer(t, c.cfg.Length, alphabet), answer) || right
+	}
+	if !right {
 		return ErrWrong
 	}
 	return nil

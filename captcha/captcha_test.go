@@ -435,3 +435,60 @@ func BenchmarkVerifyForged(b *testing.B) {
 type first struct{}
 
 func (*first) Spend(context.Context, [16]byte, time.Time) (bool, error) { return true, nil }
+
+// spoken is a form that wants digits.
+type spoken struct {
+	plain
+	alphabet string
+}
+
+func (s spoken) Alphabet() string { return s.alphabet }
+
+// A form with an alphabet of its own has an answer of its own; either is right,
+// once, and no mixture of the two is.
+func TestAlphabets(t *testing.T) {
+	const digits = "23456789"
+	c, err := captcha.New(captcha.Config{Forms: map[string]captcha.Renderer{
+		"txt": plain{}, "en": spoken{alphabet: digits}, "zh": spoken{alphabet: digits},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := func(id, form string) string {
+		w := httptest.NewRecorder()
+		c.ServeHTTP(w, httptest.NewRequest("GET", "/"+id+"."+form, nil))
+		return w.Body.String()[:5]
+	}
+	seen := map[rune]bool{}
+	for i := range 200 {
+		id := c.Issue(scope)
+		seenIn, heard := answer(id, "txt"), answer(id, "en")
+		for _, r := range heard {
+			seen[r] = true
+		}
+		if heard != answer(id, "zh") {
+			t.Fatalf("two forms of one alphabet answer %s and %s", heard, answer(id, "zh"))
+		}
+		typed, want := seenIn, error(nil)
+		switch i % 3 {
+		case 1:
+			typed = heard
+		case 2:
+			typed, want = seenIn[:3]+heard[3:], captcha.ErrWrong
+		}
+		if err := c.Verify(context.Background(), id, scope, typed); !errors.Is(err, want) {
+			t.Fatalf("seen %s, heard %s, typed %s: %v", seenIn, heard, typed, err)
+		}
+		if err := c.Verify(context.Background(), id, scope, heard); !errors.Is(err, captcha.ErrSpent) {
+			t.Fatalf("again: %v", err)
+		}
+	}
+	if len(seen) != len(digits) {
+		t.Errorf("answers to be heard have only %d characters", len(seen))
+	}
+	for _, bad := range []string{"", "2345678", "234567892", "23456781", "2345678o"} {
+		if _, err := captcha.New(captcha.Config{Forms: map[string]captcha.Renderer{"wav": spoken{alphabet: bad}}}); err == nil {
+			t.Errorf("an alphabet of %q", bad)
+		}
+	}
+}

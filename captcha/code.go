@@ -18,13 +18,24 @@ const Alphabet = "23456789ACEHJKLMNPTUWXY"
 
 // NewCode returns n random characters of [Alphabet], each worth 4.5 bits. It
 // is empty if n is not positive.
-func NewCode(n int) string { return code(rand.Reader, n) }
+func NewCode(n int) string { return code(rand.Reader, n, Alphabet) }
+
+// validAlphabet reports whether codes can be made of a: eight characters or more
+// of [Alphabet], none of them twice.
+func validAlphabet(a string) bool {
+	for i := range len(a) {
+		if strings.IndexByte(Alphabet, a[i]) < 0 || strings.IndexByte(a[:i], a[i]) >= 0 {
+			return false
+		}
+	}
+	return len(a) >= 8
+}
 
 // code reads letters from a stream of random bytes that does not fail.
-func code(random io.Reader, n int) string {
+func code(random io.Reader, n int, alphabet string) string {
 	// The greatest multiple of the alphabet's length that a byte can hold:
 	// bytes from there on would favour the first letters.
-	const limit = 256 / len(Alphabet) * len(Alphabet)
+	limit := 256 / len(alphabet) * len(alphabet)
 	out := make([]byte, 0, max(n, 0))
 	var buf [16]byte
 	for len(out) < n {
@@ -33,7 +44,7 @@ func code(random io.Reader, n int) string {
 		}
 		for _, b := range buf {
 			if int(b) < limit && len(out) < n {
-				out = append(out, Alphabet[int(b)%len(Alphabet)])
+				out = append(out, alphabet[int(b)%len(alphabet)])
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	mrand "math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -122,10 +123,14 @@ func (k *key) scopeTag(s Scope) [scopeLen]byte {
 	return [scopeLen]byte(sum[:])
 }
 
-// answer derives the answer of n characters. Rejection, not a remainder, picks
-// the letters, so that each is equally likely.
-func (k *key) answer(t *token, n int) string {
-	return code(mrand.NewChaCha8(sum(k.ans, t.signed())), n)
+// answer derives the answer of n characters of an alphabet. Rejection, not a
+// remainder, picks them, so that each is equally likely.
+func (k *key) answer(t *token, n int, alphabet string) string {
+	msg := t.signed()
+	if alphabet != Alphabet {
+		msg = append(slices.Clip(msg), alphabet...)
+	}
+	return code(mrand.NewChaCha8(sum(k.ans, msg)), n, alphabet)
 }
 
 // seed derives what a picture's randomness starts from.

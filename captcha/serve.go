@@ -2,12 +2,12 @@ package captcha
 
 import (
 	"encoding/json"
-	"errors"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/retry"
 )
 
 // drawWait is how long a request waits for its turn to be drawn. A picture
@@ -60,7 +60,7 @@ func (c *Captcha) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if c.cfg.Allow != nil {
 		if err := c.cfg.Allow(r); err != nil {
-			refuse(w, http.StatusTooManyRequests, "Retry-After", retryAfter(err))
+			refuse(w, http.StatusTooManyRequests, "Retry-After", retry.After(err))
 			return
 		}
 	}
@@ -82,7 +82,7 @@ func (c *Captcha) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	buf := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(buf)
-	body, err := c.draw(form, (*buf)[:0], k.answer(t, c.cfg.Length), k.seed(t))
+	body, err := c.draw(form, (*buf)[:0], k.answer(t, c.cfg.Length, alphabetOf(form)), k.seed(t))
 	if err != nil {
 		// Not to be shown: it may quote the answer.
 		c.observe(Failed)
@@ -139,15 +139,6 @@ func (c *Captcha) enter(r *http.Request) bool {
 func (c *Captcha) draw(form Renderer, dst []byte, answer string, seed [32]byte) ([]byte, error) {
 	defer func() { <-c.draws }()
 	return form.Append(dst, answer, seed)
-}
-
-// retryAfter is the whole number of seconds that err asks to wait, or empty.
-func retryAfter(err error) string {
-	var after interface{ RetryAfter() time.Duration }
-	if !errors.As(err, &after) {
-		return ""
-	}
-	return strconv.Itoa(int(math.Ceil(max(after.RetryAfter(), time.Second).Seconds())))
 }
 
 // refuse answers with a status and, in pairs, headers.

@@ -116,6 +116,10 @@ func New(cfg Config) (*Renderer, error) {
 // MediaType returns "audio/wav".
 func (d *Renderer) MediaType() string { return "audio/wav" }
 
+// Alphabet returns [Digits]: challenges of package captcha get an answer of them
+// to be heard. Append says letters all the same, for codes made elsewhere.
+func (d *Renderer) Alphabet() string { return Digits }
+
 // Append says text and appends the encoded recording to dst. The error is
 // [ErrText], with dst as it was.
 func (d *Renderer) Append(dst []byte, text string, seed [32]byte) ([]byte, error) {

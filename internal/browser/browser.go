@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/seed-64ad3862/gatehouse/internal/needs"
+	"github.com/seed-64ad3862/gatehouse/internal/npm"
 )
 
 // patience is how long one call of Do may take, on a machine that is busy.
@@ -214,4 +215,22 @@ func (tab *Tab) Screenshot(t testing.TB, name string) {
 		t.Fatal(err)
 	}
 	t.Log("screenshot:", filepath.Join(dir, name+".png"))
+}
+
+// Accessible fails the test for each violation that axe-core finds in the page,
+// by the rules of WCAG 2.2, A and AA, and its own best practices.
+func (tab *Tab) Accessible(t testing.TB) {
+	t.Helper()
+	type violation struct {
+		ID, Help string
+		Nodes    []struct{ HTML, FailureSummary string }
+	}
+	// The page's policy does not concern what a debugger evaluates.
+	tab.Do(t, chromedp.Evaluate[chromedp.Void](string(npm.Axe.File(t, "axe.min.js"))+";undefined"))
+	found := Get(t, tab, chromedp.Evaluate[[]violation]("axe.run().then((r) => r.violations)", chromedp.EvalAwaitPromise))
+	for _, v := range found {
+		for _, n := range v.Nodes {
+			t.Errorf("browser: axe: %s (%s): %s: %s", v.ID, v.Help, n.HTML, n.FailureSummary)
+		}
+	}
 }

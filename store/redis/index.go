@@ -43,7 +43,11 @@ func provisional(d *session.Delta) int64 {
 	if idle == 0 {
 		idle = unknownIdle
 	}
-	return seen.Add(idle + slack).UnixMilli()
+	end := seen.Add(idle)
+	if !d.Expires.IsZero() && d.Expires.Before(end) {
+		end = d.Expires
+	}
+	return end.Add(slack).UnixMilli()
 }
 
 // index lists the handle under the names.
