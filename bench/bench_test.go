@@ -167,7 +167,7 @@ func TestReadFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := readFor(s, []string{cookie}, 50*time.Millisecond)
+	l := readFor(s, []string{cookie}, time.Millisecond, 50*time.Millisecond)
 	if l.Reads == 0 || l.Max < l.P999 || l.P999 < l.P50 || l.P50 <= 0 {
 		t.Errorf("%+v", l)
 	}

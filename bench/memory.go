@@ -215,7 +215,7 @@ func pauseOf(who string, n int) (pause, error) {
 	}
 
 	var p pause
-	p.Calm = readFor(pages, cookies, calmTime)
+	p.Calm = readFor(pages, cookies, readInterval, calmTime)
 	time.Sleep(time.Until(sweepAt.Add(-500 * time.Millisecond)))
 	done := make(chan error, 1)
 	go func() {
@@ -224,7 +224,7 @@ func pauseOf(who string, n int) (pause, error) {
 		p.Removed, p.Sweep, err = sweep()
 		done <- err
 	}()
-	p.Swept = readFor(pages, cookies, sweepTime)
+	p.Swept = readFor(pages, cookies, readInterval, sweepTime)
 	err := <-done
 	if err == nil && p.Removed != n {
 		err = fmt.Errorf("%d of %d were swept", p.Removed, n)
@@ -249,21 +249,21 @@ func fillScs(m *scs.SessionManager, n int) error {
 }
 
 // readFor is readUntil for so long.
-func readFor(pages httpSite, cookies []string, d time.Duration) latency {
+func readFor(pages httpSite, cookies []string, every, d time.Duration) latency {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	return readUntil(ctx, pages, cookies, d)
+	return readUntil(ctx, pages, cookies, every, d)
 }
 
-// readUntil lets readers read sessions at a steady rate until the context ends,
-// probably after d, and says how long that took them. A read that comes late
+// readUntil lets readers read a session each every so often until the context
+// ends, probably after d, and says how long that took them. A read that comes late
 // because the one before it was slow counts from when it was due.
-func readUntil(ctx context.Context, pages httpSite, cookies []string, d time.Duration) latency {
+func readUntil(ctx context.Context, pages httpSite, cookies []string, every, d time.Duration) latency {
 	all := make([][]time.Duration, readers)
 	locked := lockedTime()
 	var wg sync.WaitGroup
 	for i := range all {
-		all[i] = make([]time.Duration, 0, int(d/readInterval)+1) // so that none grows meanwhile
+		all[i] = make([]time.Duration, 0, int(d/every)+1) // so that none grows meanwhile
 		wg.Go(func() {
 			w := &discard{header: make(http.Header)}
 			again := new(http.Request)
@@ -282,7 +282,7 @@ func readUntil(ctx context.Context, pages httpSite, cookies []string, d time.Dur
 				clear(w.header)
 				pages[pathRead].ServeHTTP(w, again)
 				all[i] = append(all[i], time.Since(start))
-				due = start.Add(readInterval)
+				due = start.Add(every)
 			}
 			if w.bytes != len(payload)*len(all[i]) {
 				panic("a session could not be read")
