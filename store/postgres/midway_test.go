@@ -20,7 +20,8 @@ import (
 // when the server has answered, and before the client hears of it.
 type scissors struct {
 	addr string
-	cut  atomic.Bool // the next answer, and no other
+	cut  atomic.Bool  // the next answer, and no other
+	pass atomic.Int64 // all of it but so many bytes, none if 0
 }
 
 func newScissors(t *testing.T, server string) *scissors {
@@ -57,7 +58,13 @@ func (s *scissors) connect(client net.Conn, addr string) {
 	b := make([]byte, 64<<10)
 	for {
 		n, err := server.Read(b)
-		if err != nil || s.cut.CompareAndSwap(true, false) {
+		if err != nil {
+			return
+		}
+		if s.cut.CompareAndSwap(true, false) {
+			if but := int(s.pass.Load()); but > 0 {
+				_, _ = client.Write(b[:n-but])
+			}
 			return
 		}
 		if _, err := client.Write(b[:n]); err != nil {
@@ -155,6 +162,26 @@ func TestBrokenMidway(t *testing.T) {
 			if !test.made() {
 				t.Errorf("%s: it was not done, the test shows nothing", test.name)
 			}
+		}
+	}
+}
+
+// TestBrokenAtTheEnd: what had been read when the connection broke is not there
+// twice when it has been read again.
+func TestBrokenAtTheEnd(t *testing.T) {
+	pg := service.Postgres(t)
+	wire := newScissors(t, pg.Addr)
+	wire.pass.Store(20) // all but CommandComplete and ReadyForQuery
+	pool := newPool(t, strings.Replace(pg.URL(), pg.Addr, wire.addr, 1), func(c *pgxpool.Config) { c.MaxConns = 1 })
+	store := open(t, postgres.Config{Pool: pool})
+	d := born(session.Field{Key: "a", Value: "1"})
+	d.Labels = []session.Label{{Name: "device", Value: "phone"}}
+	id := made(t, store, d)
+	for _, cut := range []bool{false, true} { // the first time it is prepared
+		wire.cut.Store(cut)
+		r, err := store.Load(t.Context(), id)
+		if err != nil || len(r.Labels) != 1 || len(r.Fields) != 1 || wire.cut.Load() {
+			t.Errorf("%+v, %v", r, err)
 		}
 	}
 }

@@ -43,8 +43,8 @@ func appendString(b []byte, s string) []byte {
 }
 
 // readObject reads what PostgreSQL makes of such an object. A value that is no
-// string is taken as JSON, as the operator ->> takes it: somebody else has put it
-// there. The order is PostgreSQL's.
+// string is taken as JSON, and null as nothing, as the operator ->> takes them:
+// somebody else has put them there. The order is PostgreSQL's.
 func readObject(object []byte) ([]session.Field, error) {
 	if string(object) == "{}" {
 		return nil, nil
@@ -123,6 +123,9 @@ func readAnyObject(object []byte) ([]session.Field, error) {
 	fields := make([]session.Field, 0, len(members))
 	for key, raw := range members {
 		value := string(raw)
+		if value == "null" {
+			continue
+		}
 		if raw[0] == '"' && json.Unmarshal(raw, &value) != nil {
 			return nil, errObject
 		}

@@ -27,6 +27,7 @@ func (c *idColumn) ScanBytes(b []byte) error {
 
 func (c *labelsColumn) ScanBytes(b []byte) error {
 	fields, err := readObject(b)
+	*c = nil // a read that broke off after this is made again
 	for _, f := range fields {
 		*c = append(*c, session.Label{Name: f.Key, Value: f.Value})
 	}

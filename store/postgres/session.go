@@ -117,7 +117,11 @@ func (s *Store) change(ctx context.Context, id session.ID, d *session.Delta) err
 func (s *Store) why(ctx context.Context, id session.ID, d *session.Delta) error {
 	keys, values := conditionArgs(d.If)
 	var exists, hold bool
-	err := s.row(ctx, "commit", s.sql.why, []any{&exists, &hold}, keys, values, d.Rename[:], id[:])
+	to := d.Rename
+	if to == id {
+		to = session.ID{} // nobody's
+	}
+	err := s.row(ctx, "commit", s.sql.why, []any{&exists, &hold}, keys, values, to[:], id[:])
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return session.ErrNotFound
@@ -165,7 +169,7 @@ func changeArgs(id session.ID, d *session.Delta) []any {
 		args[9] = append([]string{}, d.Delete...) // no null, if there are none
 		args[10] = string(appendObject(nil, d.Set))
 	}
-	if d.Rename != (session.ID{}) {
+	if d.Rename != (session.ID{}) && d.Rename != id {
 		args[11] = d.Rename[:]
 	}
 	args[12] = id[:]

@@ -293,7 +293,7 @@ func TestWaitedTooLong(t *testing.T) {
 		"delete": func(id session.ID) error { return store.Delete(ctx, id) },
 	} {
 		d := born()
-		d.Idle = time.Second
+		d.Idle = 3 * time.Second
 		id := made(t, store, d)
 		tx, err := pool.Begin(ctx)
 		if err != nil {
@@ -358,4 +358,32 @@ func TestUseIsHeapOnly(t *testing.T) {
 		t.Errorf("%d of %d updates are heap-only", hot, updates)
 	}
 	t.Logf("%d of %d updates are heap-only", hot, updates)
+}
+
+// TestRenameToItself: it is no rename.
+func TestRenameToItself(t *testing.T) {
+	store := open(t, postgres.Config{Pool: newPool(t, service.Postgres(t).URL())})
+	id := made(t, store, born(session.Field{Key: "a", Value: "1"}))
+	for value, want := range map[string]error{"1": nil, "2": session.ErrConflict} {
+		err := store.Commit(t.Context(), id, &session.Delta{Rename: id, If: []session.Field{{Key: "a", Value: value}}})
+		if !errors.Is(err, want) {
+			t.Errorf("if a is %s: %v, want %v", value, err, want)
+		}
+	}
+}
+
+// TestNull: what a person has made null is absent, for conditions too.
+func TestNull(t *testing.T) {
+	pool := newPool(t, service.Postgres(t).URL())
+	store := open(t, postgres.Config{Pool: pool})
+	id := made(t, store, born(session.Field{Key: "a", Value: "1"}))
+	must(t, pool, `UPDATE gatehouse.session SET data = '{"a": null, "b": 7}'`)
+	r, err := store.Load(t.Context(), id)
+	if err != nil || len(r.Fields) != 1 || value(r, "b") != "7" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	err = store.Commit(t.Context(), id, &session.Delta{If: []session.Field{{Key: "a"}}, Set: []session.Field{{Key: "a", Value: "2"}}})
+	if err != nil {
+		t.Error(err)
+	}
 }

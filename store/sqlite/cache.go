@@ -89,13 +89,18 @@ func (c *cache) fill(key int64, r *row, mark uint32) *row {
 	return r
 }
 
-// begin says that the row is about to be committed. Until end, those who find
-// nothing here see the database before or after, and cannot keep it: else
-// somebody could see the old row where another has seen the new one.
-func (c *cache) begin(key int64) {
+// begin says that the row is about to be committed, or removed if r is nil. Until
+// end, those who find nothing here see the database before or after, and cannot
+// keep it: else somebody could see the old row where another has seen the new one.
+// What is removed is gone from here at once. The database may already show its
+// new name, or its absence, while it is still in the place of the old one here.
+func (c *cache) begin(key int64, r *row) {
 	s := c.shard(key)
 	s.mu.Lock()
 	s.writing[slotOf(key)]++
+	if r == nil {
+		s.put(key, nil)
+	}
 	s.mu.Unlock()
 }
 

@@ -5,7 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +24,7 @@ func numbered(n int64, value string) *row {
 }
 
 func (c *cache) write(key int64, r *row) {
-	c.begin(key)
+	c.begin(key, r)
 	c.end(key, r, true)
 }
 
@@ -82,8 +85,8 @@ func TestCacheFill(t *testing.T) {
 	}{
 		"nothing happens":        {func(*cache) {}, true},
 		"a write of it":          {func(c *cache) { c.write(1, numbered(1, "new")); c.shard(1).put(1, nil) }, false},
-		"a write of it begins":   {func(c *cache) { c.begin(1) }, false},
-		"a write of it fails":    {func(c *cache) { c.begin(1); c.end(1, nil, false) }, false},
+		"a write of it begins":   {func(c *cache) { c.begin(1, numbered(1, "new")) }, false},
+		"a write of it fails":    {func(c *cache) { c.begin(1, numbered(1, "new")); c.end(1, nil, false) }, false},
 		"a write that shares":    {func(c *cache) { c.write(1+shards*slots, nil) }, false},
 		"a write of another one": {func(c *cache) { c.write(2, nil); c.write(1+shards, nil) }, true},
 	} {
@@ -149,4 +152,36 @@ func TestNeverBack(t *testing.T) {
 			t.Errorf("session %d ends with %s, want %d", i, got, writes)
 		}
 	}
+}
+
+// TestCacheHolds: what is left of a large session counts for as much as it holds,
+// which is the text that it was read from.
+func TestCacheHolds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	s := open(t, Config{Path: path, NoSocket: true, CacheBytes: 1})
+	var ids [500]session.ID
+	for i := range ids {
+		ids[i] = newID()
+		commit(t, s, ids[i], creation(session.Field{Key: "a", Value: `1`}, session.Field{Key: "big", Value: `"` + strings.Repeat("x", 60_000) + `"`}))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const limit = 4 << 20
+	s = open(t, Config{Path: path, NoSocket: true, CacheBytes: limit})
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for _, id := range ids {
+		value(t, s, id, "a") // from the database
+		commit(t, s, id, &session.Delta{Delete: []string{"big"}})
+	}
+	if got := heap() - before; got > 2*limit {
+		t.Errorf("the cache holds %d bytes, its bound is %d", got, limit)
+	}
+	runtime.KeepAlive(s)
 }

@@ -31,7 +31,6 @@ func dial(ctx context.Context, path string) (*client, error) {
 	_ = probe.Close()
 	return &client{&http.Client{Transport: &http.Transport{
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return connect(ctx) },
-		MaxConnsPerHost:     16,
 		MaxIdleConnsPerHost: 16,
 	}}}, nil
 }
@@ -52,6 +51,10 @@ func (c *client) do(ctx context.Context, method, path string, values url.Values,
 	}
 	res, err := c.http.Do(r)
 	if err != nil {
+		// The address that it would quote has the ID, or a person's name.
+		if quoting, ok := errors.AsType[*url.Error](err); ok {
+			err = quoting.Err
+		}
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
 	if res.StatusCode == http.StatusOK {

@@ -38,13 +38,18 @@ func handler(s *Store) http.Handler {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(callTime))
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			answer, err := call(r.WithContext(ctx))
+			var body []byte
+			if err == nil {
+				body, err = json.Marshal(answer)
+			}
 			status := http.StatusOK
 			if err != nil {
 				answer, status = errorToWire(err)
+				body, _ = json.Marshal(answer) // two strings
 			}
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(status)
-			_ = json.NewEncoder(w).Encode(answer) // or the client has gone
+			_, _ = w.Write(append(body, '\n')) // or the client has gone
 		})
 	}
 	mux.HandleFunc("GET /v1/sessions", func(w http.ResponseWriter, r *http.Request) { stream(w, s.serveList(r)) })
@@ -56,21 +61,25 @@ func handler(s *Store) http.Handler {
 // line, unless it is the only one and still can be the answer's status.
 func stream(w http.ResponseWriter, records iter.Seq2[session.Record, error]) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	controller, enc := http.NewResponseController(w), json.NewEncoder(w)
+	controller := http.NewResponseController(w)
 	n := 0
 	for r, err := range records {
 		if n%listStep == 0 {
 			_ = controller.SetWriteDeadline(time.Now().Add(callTime))
+		}
+		var line []byte
+		if err == nil {
+			line, err = json.Marshal(toWire(&r))
 		}
 		if err != nil {
 			answer, status := errorToWire(err)
 			if n == 0 {
 				w.WriteHeader(status)
 			}
-			_ = enc.Encode(answer)
+			_ = json.NewEncoder(w).Encode(answer)
 			return
 		}
-		if enc.Encode(toWire(&r)) != nil {
+		if _, err := w.Write(append(line, '\n')); err != nil {
 			return // the client has gone
 		}
 		n++

@@ -15,6 +15,9 @@ type row struct {
 	session.Record
 	number int64 // its primary key
 	due    int64 // when the sweep looks at it, in ms: at the deadline, or sooner
+	// held is how much text the fields and labels are parts of: that of the
+	// database's row they were read from, which may be longer than they are.
+	held int
 }
 
 // keyOf returns what the row with this handle is found by.
@@ -78,14 +81,14 @@ func holds(r *session.Record, conditions []session.Field) bool {
 
 // size is what the row takes in memory, about.
 func (r *row) size() int {
-	n := 320 + len(r.Owner)
+	texts := 0
 	for _, f := range r.Fields {
-		n += 32 + len(f.Key) + len(f.Value)
+		texts += len(f.Key) + len(f.Value)
 	}
 	for _, l := range r.Labels {
-		n += 32 + len(l.Name) + len(l.Value)
+		texts += len(l.Name) + len(l.Value)
 	}
-	return n
+	return 320 + len(r.Owner) + 32*(len(r.Fields)+len(r.Labels)) + max(texts, r.held)
 }
 
 func appendData(b []byte, fields []session.Field) []byte {
@@ -146,6 +149,7 @@ func scanRow(scan func(dest ...any) error) (*row, error) {
 	if r.Labels, err = parseLabels(labels); err != nil {
 		return nil, fmt.Errorf("%w: the labels of %v are %w", errDamaged, r.ID.Handle(), err)
 	}
+	r.held = len(labels) + len(data)
 	if r.Fields, err = parseData(data); err != nil {
 		return nil, fmt.Errorf("%w: the data of %v are %w", errDamaged, r.ID.Handle(), err)
 	}

@@ -316,3 +316,88 @@ func TestListIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestManyListings: in the loop over a listing anything may be called, however
+// many there are.
+func TestManyListings(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	s := open(t, Config{Path: path})
+	owner := "alex"
+	for range 2 * listStep {
+		d := creation()
+		d.Owner = &owner
+		commit(t, s, newID(), d)
+	}
+	c := dialed(t, path)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var listings, begun sync.WaitGroup
+	const many = 20
+	begun.Add(many)
+	for range many {
+		listings.Go(func() {
+			arrive := sync.OnceFunc(begun.Done)
+			defer arrive()
+			for r, err := range c.List(ctx, session.Query{Owner: owner}) {
+				if err != nil {
+					t.Errorf("List: %v", err)
+					return
+				}
+				arrive()
+				begun.Wait()
+				if _, err := c.Load(ctx, r.ID); err != nil {
+					t.Errorf("Load in the loop: %v", err)
+					return
+				}
+			}
+		})
+	}
+	listings.Wait()
+}
+
+// TestUnspeakable: what cannot be said through the socket is an error, not the end
+// of a listing.
+func TestUnspeakable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	s := open(t, Config{Path: path})
+	var ids [3]session.ID
+	for i := range ids {
+		ids[i] = newID()
+		d := creation()
+		if i == 1 {
+			d.Expires = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) // JSON has four digits
+		}
+		commit(t, s, ids[i], d)
+	}
+	c := dialed(t, path)
+	var last error
+	for _, err := range c.List(t.Context(), session.Query{All: true}) {
+		last = err
+	}
+	if last == nil {
+		t.Error("the listing ends early and says nothing")
+	}
+	if _, err := c.Load(t.Context(), ids[1]); err == nil || errors.Is(err, session.ErrNotFound) {
+		t.Errorf("Load: %v", err)
+	}
+}
+
+// TestClientSaysNoID: errors of a connection name no session and nobody.
+func TestClientSaysNoID(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	s := open(t, Config{Path: path})
+	c := dialed(t, path)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	id := newID()
+	_, err := c.Load(t.Context(), id)
+	if err == nil || strings.Contains(err.Error(), fmt.Sprintf("%x", id[:8])) {
+		t.Errorf("Load: %v", err)
+	}
+	for _, err := range c.List(t.Context(), session.Query{Owner: "alex"}) {
+		if err == nil || strings.Contains(err.Error(), "alex") {
+			t.Errorf("List: %v", err)
+		}
+	}
+}

@@ -216,3 +216,39 @@ func TestSweepPastDamage(t *testing.T) {
 		}
 	})
 }
+
+// TestSweepPastDamageAlive: the same where only the values are damaged, of a
+// session that has lived on.
+func TestSweepPastDamageAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{NoSocket: true, CacheBytes: 1})
+		begin := time.Now().Truncate(time.Millisecond)
+		var ids [3]session.ID
+		for i := range ids {
+			ids[i] = newID()
+			d := creation(session.Field{Key: "a", Value: `1`})
+			d.Seen = begin.Add(time.Duration(i) * time.Millisecond) // the order in which they are due
+			commit(t, s, ids[i], d)
+		}
+		time.Sleep(30 * time.Minute)
+		commit(t, s, ids[1], &session.Delta{Seen: time.Now()})
+		if err := s.writer.conn.exec("UPDATE gatehouse_session SET data = 'x' WHERE id = ?", ids[1][:]); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(31 * time.Minute)
+		gone, damaged := 0, 0
+		for _, err := range s.Sweep(t.Context()) {
+			if errors.Is(err, errDamaged) {
+				damaged++
+			} else if err == nil {
+				gone++
+			}
+		}
+		if gone != 2 || damaged != 1 {
+			t.Errorf("%d of 2 that are over are yielded, %d of 1 that is damaged", gone, damaged)
+		}
+		for _, err := range s.Sweep(t.Context()) {
+			t.Errorf("still in the way: %v", err)
+		}
+	})
+}

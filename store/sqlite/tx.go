@@ -218,15 +218,16 @@ func (t *tx) sweep(keys []int64) (s swept, err error) {
 	for _, key := range keys {
 		r, err := t.head(key)
 		switch {
-		case errors.Is(err, errDamaged):
-			s.damaged = err
-			_, err = t.exec(t.w.st.postpone, now.Add(time.Hour).UnixMilli(), key)
 		case err != nil || r == nil:
 		case r.live(now):
 			err = t.postpone(key)
 		default:
 			err = t.remove(r)
 			s.gone = append(s.gone, r)
+		}
+		if errors.Is(err, errDamaged) { // which is found before anything is written
+			s.damaged = err
+			_, err = t.exec(t.w.st.postpone, now.Add(time.Hour).UnixMilli(), key)
 		}
 		if err != nil {
 			return swept{}, err

@@ -137,6 +137,13 @@ func decodeDelta(b []byte) (*session.Delta, error) {
 		}
 		seen[f.Key] = true
 	}
+	named := map[string]bool{}
+	for _, l := range w.Labels {
+		if named[l.Name] {
+			return nil, fmt.Errorf("%w: the label %q is changed twice", errRequest, l.Name)
+		}
+		named[l.Name] = true
+	}
 	if w.Create && (w.Seen.IsZero() || w.Idle <= 0 || w.Expires.IsZero()) {
 		return nil, fmt.Errorf("%w: a creation needs seen, idle and expires", errRequest)
 	}

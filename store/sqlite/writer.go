@@ -225,8 +225,8 @@ func (w *writer) try(batch []*job) (n int, err error, own bool) {
 			return n, t.err, true
 		}
 	}
-	for key := range t.rows {
-		w.cache.begin(key)
+	for key, r := range t.rows {
+		w.cache.begin(key, r)
 	}
 	if _, err = w.st.commit.exec(); err != nil {
 		w.rollback()
