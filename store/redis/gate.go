@@ -32,6 +32,8 @@ type gate struct {
 	// linger is how long a call that was given up may take room: a connection
 	// that is silent for so long has been closed by rueidis.
 	linger time.Duration
+	// patience is how long a server may take for its first word.
+	patience time.Duration
 }
 
 const (
@@ -119,6 +121,13 @@ func (g *gate) dial(opt *rueidis.ClientOption) dialer {
 		}
 		w := &watched{Conn: c, gate: g}
 		w.silent.Store(true)
+		// Those who came before dialing was seen wait for the first word, and
+		// cannot be called away from there.
+		w.patience = time.AfterFunc(g.patience, func() {
+			if w.silent.Load() {
+				_ = w.Conn.Close() // which Read tells of
+			}
+		})
 		return w, nil
 	}
 }
@@ -127,8 +136,9 @@ func (g *gate) dial(opt *rueidis.ClientOption) dialer {
 // when it is over, before rueidis knows.
 type watched struct {
 	net.Conn
-	gate   *gate
-	silent atomic.Bool
+	gate     *gate
+	silent   atomic.Bool
+	patience *time.Timer
 }
 
 func (w *watched) Read(p []byte) (int, error) {
@@ -150,6 +160,7 @@ func (w *watched) Close() error {
 
 func (w *watched) spoke() {
 	if w.silent.CompareAndSwap(true, false) {
+		w.patience.Stop()
 		w.gate.dialing.Add(-1)
 	}
 }

@@ -476,3 +476,18 @@ func TestOpen(t *testing.T) {
 		t.Error("a server that is not there")
 	}
 }
+
+// TestWarm: the connections that calls will need are there when Open returns.
+func TestWarm(t *testing.T) {
+	p := newProxy(t, service.Redis(t).Addr)
+	s := open(t, redis.Config{}, p.addr)
+	first := p.connections()
+	id := create(t, s)
+	for range 200 {
+		lives(t, s, id)
+		remove(t, s, create(t, s))
+	}
+	if got := p.connections(); got != first {
+		t.Errorf("%d more were made later", got-first)
+	}
+}

@@ -113,6 +113,13 @@ func (p *proxy) cut() {
 	p.conns = nil
 }
 
+// connections returns how many have been made.
+func (p *proxy) connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
+}
+
 // at has the proxy call hook before the nth answer from now arrives, which is
 // lost, and the connection with it, unless the hook says otherwise.
 func (p *proxy) at(n int, hook func() bool) {

@@ -99,9 +99,20 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 		s.remote.client = o.client
 		s.cluster = o.client.Mode() == rueidis.ClientModeCluster
+		s.warm(ctx)
 		return s, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("redis: open: %w", ctx.Err())
+	}
+}
+
+// warm makes the second connection, the one for reads that are tracked, which
+// rueidis has not made yet. Who came first would have to wait for the server's
+// greeting, and could not be called away. Those of a Cluster's nodes are made as
+// they are needed.
+func (s *Store) warm(ctx context.Context) {
+	if s.cache != nil && !s.cluster {
+		_, _ = s.readHandle(ctx, session.Handle{}, true) // there is none
 	}
 }
 
@@ -139,6 +150,7 @@ func configure(cfg Config) (*Store, rueidis.ClientOption, error) {
 	opt.DialCtxFn = s.remote.gate.dial(&opt)
 	s.remote.gate.start = time.Now()
 	s.remote.gate.apart = cfg.Wait > 0
+	s.remote.gate.patience = opt.Dialer.Timeout
 	s.remote.gate.linger = opt.ConnWriteTimeout + 2*opt.Dialer.KeepAlive
 	if cfg.NoCache || opt.DisableCache || opt.AlwaysRESP2 {
 		opt.DisableCache = true
