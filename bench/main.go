@@ -6,6 +6,11 @@
 //	go run . -only sessions,csrf    some sections
 //	go run . -write RESULTS.md      everything, into a file
 //
+// What is in the repository was made by
+//
+//	go run . -only sessions,promises,memory,csrf,pictures,server -write RESULTS.md
+//	go run . -only stores,millions -write RESULTS-stores.md -notes notes-stores.md
+//
 // Everything that is compared is measured in turns, A B C A B C, and the medians
 // of the rounds are shown: what else the machine does then disturbs all alike.
 // CPU is the user and system time of the process, the garbage collector's
@@ -87,7 +92,8 @@ func run() error {
 	}
 	isQuick := flag.Bool("quick", false, "short rounds and 100,000 sessions: for a look, not for figures")
 	only := flag.String("only", strings.Join(names, ","), "the sections to run")
-	write := flag.String("write", "", "file to write the report to, followed by what notes.md says")
+	write := flag.String("write", "", "file to write the report to, followed by the notes")
+	notes := flag.String("notes", "notes.md", "file of notes, by hand, on the report")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -126,7 +132,7 @@ func run() error {
 	if *write == "" {
 		return nil
 	}
-	return r.write(*write, "notes.md")
+	return r.write(*write, *notes)
 }
 
 // errSkip is for a section that this machine lacks something for.
