@@ -8,7 +8,7 @@
 //
 // What is in the repository was made by
 //
-//	go run . -only sessions,promises,memory,csrf,pictures,server -write RESULTS.md
+//	go run . -only sessions,promises,memory,csrf,pictures,forms,server -write RESULTS.md
 //	go run . -only stores,millions -write RESULTS-stores.md -notes notes-stores.md
 //
 // Everything that is compared is measured in turns, A B C A B C, and the medians
@@ -69,6 +69,7 @@ var sections = []section{
 	{"memory", benchMemory},
 	{"csrf", benchCSRF},
 	{"pictures", benchPictures},
+	{"forms", benchForms},
 	{"server", benchServer},
 	{"stores", benchStores},
 	{"millions", benchMillions},
