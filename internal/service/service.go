@@ -74,10 +74,8 @@ func (s *Server) launch(t T) {
 		s.end(s.kill)
 		_ = os.RemoveAll(dir)
 	})
-	if s.as != nil && s.as.Credential != nil {
-		if err := os.Chown(dir, int(s.as.Credential.Uid), int(s.as.Credential.Gid)); err != nil {
-			t.Fatal(err)
-		}
+	if err := handOver(dir, s.as); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -118,10 +116,10 @@ func (s *Server) Kill() {
 
 // Pause stops the server where it is: connections are still accepted, by the
 // kernel, and nothing is answered.
-func (s *Server) Pause() { s.signalAll(syscall.SIGSTOP) }
+func (s *Server) Pause() { s.signalAll(pause) }
 
 // Resume lets the server go on after Pause.
-func (s *Server) Resume() { s.signalAll(syscall.SIGCONT) }
+func (s *Server) Resume() { s.signalAll(resume) }
 
 func (s *Server) port() string {
 	_, port, _ := net.SplitHostPort(s.Addr)
@@ -212,7 +210,7 @@ func (s *Server) signalAll(sig syscall.Signal) {
 		pids = append(pids, children(pids[0])...)
 	}
 	for _, pid := range pids {
-		_ = syscall.Kill(pid, sig)
+		send(pid, sig)
 	}
 }
 
@@ -251,6 +249,9 @@ func freeAddr(t T) string {
 // find returns the program's path, or ends the test.
 func find(t T, name string, folders ...string) string {
 	t.Helper()
+	if !runnable {
+		needs.Missing(t, "service: a Unix system is needed to run servers on")
+	}
 	for _, pattern := range append([]string{""}, folders...) {
 		found := []string{name}
 		if pattern != "" {
@@ -279,7 +280,7 @@ func notRoot(t T) *syscall.SysProcAttr {
 		}
 		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
 		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		return as(uint32(uid), uint32(gid))
 	}
 	t.Fatal("service: root needs another user to start a server as: postgres or nobody")
 	return nil
