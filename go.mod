@@ -9,7 +9,9 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0 // store/postgres
 	github.com/redis/rueidis v1.0.79 // store/redis
 	github.com/rogpeppe/go-internal v1.16.0 // tests: scripts that run the command
-	golang.org/x/text v0.43.0 // captcha: folding of what people type
+	golang.org/x/crypto v0.58.0 // password: argon2id, and what others hash with
+	golang.org/x/sync v0.24.0 // password: turns for a bounded amount of memory
+	golang.org/x/text v0.43.0 // captcha, password: the forms of what people type
 	modernc.org/sqlite v1.61.1 // store/sqlite
 )
 
@@ -23,7 +25,6 @@ require (
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
-	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	modernc.org/libc v1.79.0 // indirect
