@@ -32,7 +32,7 @@ const letters = 5
 // the seed makes of it.
 func (s *set) answer(i int) string {
 	b := make([]byte, letters)
-	state := uint64(i)*0x9e3779b97f4a7c15 + 1
+	state := uint64(i)*letters*0x9e3779b97f4a7c15 + 1
 	for j := range b {
 		// The finalizer of SplitMix64: numbers that do not repeat.
 		state += 0x9e3779b97f4a7c15
