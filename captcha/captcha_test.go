@@ -474,7 +474,10 @@ func TestAlphabets(t *testing.T) {
 		case 1:
 			typed = heard
 		case 2:
-			typed, want = seenIn[:3]+heard[3:], captcha.ErrWrong
+			// Half of either, unless both end alike or begin so.
+			if typed = seenIn[:3] + heard[3:]; typed != seenIn && typed != heard {
+				want = captcha.ErrWrong
+			}
 		}
 		if err := c.Verify(context.Background(), id, scope, typed); !errors.Is(err, want) {
 			t.Fatalf("seen %s, heard %s, typed %s: %v", seenIn, heard, typed, err)
