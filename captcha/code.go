@@ -13,10 +13,11 @@ import (
 
 // Alphabet is what codes are made of: digits and capitals of which no two are
 // easily taken for each other. Of the groups 0ODQ, 1IL, 2Z, 5S, 6G, 8B, EF, PR
-// and UV one member is there, or none.
-const Alphabet = "23456789ACEHJKLMNPTUWXY"
+// and UV one member is there, or none; X, which readers of bent letters take for
+// K and Y, and J, taken for T, U and Y, are not there.
+const Alphabet = "23456789ACEHKLMNPTUWY"
 
-// NewCode returns n random characters of [Alphabet], each worth 4.5 bits. It
+// NewCode returns n random characters of [Alphabet], each worth 4.4 bits. It
 // is empty if n is not positive.
 func NewCode(n int) string { return code(rand.Reader, n, Alphabet) }
 

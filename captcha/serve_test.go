@@ -191,7 +191,7 @@ func TestDraws(t *testing.T) {
 
 // A form that fails costs the visitor a 500, and nobody else anything.
 func TestFormFails(t *testing.T) {
-	fail := errors.New("cannot draw K7MPX")
+	fail := errors.New("cannot draw K7MPY")
 	var events []captcha.Event
 	c, err := captcha.New(captcha.Config{
 		Forms:   map[string]captcha.Renderer{"txt": form(func() error { return fail })},

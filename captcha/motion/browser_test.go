@@ -54,7 +54,7 @@ func TestBrowser(t *testing.T) {
 				fmt.Fprint(w, page)
 				return
 			}
-			film, err := d.Append(nil, "K7MPX", seed(1))
+			film, err := d.Append(nil, "K7MPY", seed(1))
 			if err != nil {
 				t.Error(err)
 			}
@@ -73,7 +73,7 @@ func TestBrowser(t *testing.T) {
 			Repetitions, Shown int
 		}](fmt.Sprintf("film(%q, %q, %q)", d.MediaType(), rgba(d.cfg.Ink.Paper), rgba(d.cfg.Ink.Ink)), chromedp.EvalAwaitPromise))
 
-		want, err := d.Frames("K7MPX", seed(1))
+		want, err := d.Frames("K7MPY", seed(1))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ type canvas struct {
 	raster
 	size    point
 	waves   [4]wave
+	bends   []strokes.Point // of a line
 	scratch []strokes.Point
 	chacha  *rand.ChaCha8
 	rnd     *rand.Rand
@@ -52,9 +53,13 @@ func (c *canvas) between(a, b float64) float64 { return a + (b-a)*c.rnd.Float64(
 // about returns a random number from -a to a.
 func (c *canvas) about(a float64) float64 { return c.between(-a, a) }
 
+// radius returns half the width that lines have in this picture, more or less.
+func (c *canvas) radius() float64 { return c.size.y * c.between(0.039, 0.051) }
+
 // letter is a glyph on its way to the canvas.
 type letter struct {
 	glyph   strokes.Glyph
+	serifs  bool
 	lattice [3][3]point // how far parts of the glyph are moved, in its units
 	turn    [4]float64  // a matrix: scale, slant and rotation
 	x, y    float64     // the middle
@@ -63,47 +68,54 @@ type letter struct {
 	style   style
 }
 
-// draw draws text on an empty canvas.
-func (c *canvas) draw(text []strokes.Glyph) {
+// numLines is how many lines are behind the letters. A letter clears a margin
+// around itself, so that a reader is hardly hindered by any number of them; a
+// program has to learn that they are not strokes of letters.
+const numLines = 8
+
+// draw draws text, of whose letters any way to write them will do, on an empty
+// canvas.
+func (c *canvas) draw(text [][]strokes.Glyph) {
 	for i := range c.waves {
 		c.waves[i] = c.newWave()
 	}
 	var letters [maxText]letter
 	c.layOut(letters[:len(text)], text)
-	radius := letters[0].radius
-	// Behind, an outline would be one of too many.
-	c.wander(0.7*radius, style{kind: []int{filled, textured}[c.rnd.IntN(2)], mask: c.rnd.IntN(numMasks)})
+	for range numLines {
+		c.wander()
+	}
 	for _, i := range c.rnd.Perm(len(text)) {
 		c.follow(&letters[i])
 		c.stroke(letters[i].radius, letters[i].style)
 	}
-	c.wander(0.3*radius, style{invert: true})
 	c.invertParts()
 }
 
 // layOut chooses shape, place and style of all letters.
-func (c *canvas) layOut(letters []letter, text []strokes.Glyph) {
+func (c *canvas) layOut(letters []letter, text [][]strokes.Glyph) {
 	h := c.size.y
-	unit := h * c.between(0.6, 0.66) / strokes.Height
-	radius := h * c.between(0.046, 0.06)
+	unit := h * c.between(0.56, 0.62) / strokes.Height
+	radius := c.radius()
 	total := 0.0
 	styles := c.rnd.Perm(numStyles)
 	for i := range letters {
 		l := &letters[i]
-		l.glyph = text[i]
+		l.glyph = text[i][c.rnd.IntN(len(text[i]))]
+		l.serifs = c.rnd.IntN(4) == 0
 		for y := range l.lattice {
 			for x := range l.lattice[y] {
 				l.lattice[y][x] = point{c.about(0.5), c.about(0.5)}
 			}
 		}
-		sx, sy := unit*c.between(0.82, 1.02), unit*c.between(0.9, 1.05)
-		slant, sin := c.about(0.2), c.about(0.2)
+		size := unit * c.between(0.7, 1)
+		sx, sy := size*c.between(0.76, 1.2), size*c.between(0.9, 1.05)
+		slant, sin := c.about(0.35), c.about(0.34)
 		cos := math.Sqrt(1 - sin*sin)
 		l.turn = [4]float64{cos * sx, (cos*slant - sin) * sy, sin * sx, (sin*slant + cos) * sy}
-		l.radius = radius * c.between(0.9, 1.1)
+		l.radius = radius * c.between(0.65, 1.2)
 		l.style = style{kind: styles[i%numStyles], mask: c.rnd.IntN(numMasks), margin: true}
-		l.width = strokes.Width*sx + 2*l.radius + c.between(-0.6, 0.5)*radius
-		l.y = h/2 + c.about(0.04)*h
+		l.width = strokes.Width*sx + 2*l.radius + c.between(-0.2, 0.8)*radius
+		l.y = h/2 + c.about(0.12)*h
 		total += l.width
 	}
 	// Too many letters get smaller; few get some air.
@@ -117,24 +129,51 @@ func (c *canvas) layOut(letters []letter, text []strokes.Glyph) {
 			l.turn[j] *= shrink
 		}
 		l.radius *= math.Sqrt(shrink)
-		l.x = x + l.width*shrink/2
+		// Slanted and turned, a letter needs more than its width, and may not
+		// get out of the picture.
+		w, tall := strokes.Width/2.0, strokes.Height/2.0
+		if l.serifs {
+			w += serif
+		}
+		dx := math.Abs(l.turn[0])*w + math.Abs(l.turn[1])*tall + 0.08*h
+		dy := math.Abs(l.turn[2])*w + math.Abs(l.turn[3])*tall + 0.08*h
+		l.x = min(max(x+l.width*shrink/2, dx), c.size.x-dx)
+		l.y = min(max(l.y, dy), h-dy)
 		x += l.width*shrink + air
 	}
 }
+
+// serif is half the width of a serif, in units of the glyph.
+const serif = 1.4
 
 // follow makes the letter's strokes the path.
 func (c *canvas) follow(l *letter) {
 	for _, s := range l.glyph {
 		c.flatten(s)
 		for _, p := range c.scratch {
-			m := l.moved(p)
-			c.to(c.warped(point{
-				l.x + l.turn[0]*m.x + l.turn[1]*m.y,
-				l.y + l.turn[2]*m.x + l.turn[3]*m.y,
-			}))
+			c.pass(l, p)
 		}
 		c.lift()
+		if !l.serifs {
+			continue
+		}
+		for _, p := range [...]strokes.Point{s.Points[0], s.Points[len(s.Points)-1]} {
+			if p.Y == 0 || p.Y == strokes.Height {
+				c.pass(l, strokes.Point{X: p.X - serif, Y: p.Y})
+				c.pass(l, strokes.Point{X: p.X + serif, Y: p.Y})
+				c.lift()
+			}
+		}
 	}
+}
+
+// pass lets the path go on to a point of the letter.
+func (c *canvas) pass(l *letter, p strokes.Point) {
+	m := l.moved(p)
+	c.to(c.warped(point{
+		l.x + l.turn[0]*m.x + l.turn[1]*m.y,
+		l.y + l.turn[2]*m.x + l.turn[3]*m.y,
+	}))
 }
 
 // moved returns a point of the glyph, relative to its middle, moved as the
@@ -181,29 +220,31 @@ func (c *canvas) warped(p point) point {
 }
 
 // wander draws a line through the whole picture, with bends like those of
-// letters.
-func (c *canvas) wander(radius float64, s style) {
+// letters. Most lines stay near the middle; one in eight goes up and down all of
+// the picture.
+func (c *canvas) wander() {
 	h := c.size.y
-	side := c.between(0.15, 0.3)
+	near, off, short, long := 0.05, 0.3, 0.5, 0.9 // in parts of the height
+	if c.rnd.IntN(8) == 0 {
+		near, off, short, long = 0.1, 0.5, 0.25, 0.7
+	}
+	unit := h / 14 // flatten works on the scale of glyphs
+	side := c.between(near, off)
 	if c.rnd.IntN(2) == 0 {
 		side = -side
 	}
-	line := strokes.Stroke{Curve: true}
-	for x := -0.3 * h; x < c.size.x+0.6*h; x += h * c.between(0.5, 0.9) {
-		line.Points = append(line.Points, strokes.Point{X: x, Y: h * (0.5 + side)})
-		side = math.Copysign(c.between(0.05, 0.3), -side)
+	line := strokes.Stroke{Curve: true, Points: c.bends[:0]}
+	for x := -0.3 * h; x < c.size.x+0.6*h; x += h * c.between(short, long) {
+		line.Points = append(line.Points, strokes.Point{X: x / unit, Y: h * (0.5 + side) / unit})
+		side = math.Copysign(c.between(near, off), -side)
 	}
-	unit := h / 14
-	for i := range line.Points {
-		line.Points[i].X /= unit
-		line.Points[i].Y /= unit
-	}
+	c.bends = line.Points
 	c.flatten(line)
 	for _, p := range c.scratch {
 		c.to(point{p.X * unit, p.Y * unit})
 	}
 	c.lift()
-	c.stroke(radius, s)
+	c.stroke(c.radius()*c.between(0.25, 1), style{kind: c.rnd.IntN(numStyles), mask: c.rnd.IntN(numMasks)})
 }
 
 // invertParts swaps paper and ink between two wavy lines and within a disc.

@@ -3,7 +3,6 @@ package still
 import (
 	"image"
 	"math"
-	"math/bits"
 )
 
 // raster draws lines on a picture. Paths are given in sixteenths of a pixel,
@@ -18,6 +17,10 @@ type raster struct {
 	// square, in units of distUnit. At other times everything is far.
 	dist  []uint16
 	roots *[numRoots]uint8
+
+	// rows are, while a path is drawn, those in which it is near, for each
+	// strip of the picture. A line goes through few of them in each.
+	rows [maxWidth/strip + 1]struct{ from, to int32 }
 }
 
 type subpixel struct{ x, y int32 }
@@ -26,6 +29,7 @@ const (
 	sub      = 16            // subpixels per pixel
 	distUnit = sub * sub / 8 // squared subpixels per unit of dist
 	far      = math.MaxUint16
+	strip    = 16 // pixels, a multiple of the patterns' width
 	numRoots = 256 * 256 / distUnit
 )
 
@@ -56,6 +60,7 @@ const (
 	hollow   // two lines
 	inlined  // three parts, the middle one is paper
 	textured // a pattern between two lines
+	carved   // paper between two thick lines
 	numStyles
 )
 
@@ -63,7 +68,6 @@ type style struct {
 	kind   int
 	mask   int  // the pattern of a textured stroke
 	margin bool // clear some paper around the stroke
-	invert bool // swap paper and ink instead, whatever the kind
 }
 
 // masks are the patterns, as bits of 8 by 8 pixels.
@@ -80,36 +84,33 @@ const numMasks = len(masks)
 // stroke draws the path, half as wide as radius pixels, and empties it.
 func (r *raster) stroke(radius float64, s style) {
 	var l look
-	reach := l.set(int(math.Round(radius*sub)), s)
-	box := r.measure(reach)
+	r.measure(l.set(int(math.Round(radius*sub)), s))
 	mask := &masks[s.mask]
-	for y := box.Min.Y; y < box.Max.Y; y++ {
-		row := y * r.img.Stride
-		dist := r.dist[row+box.Min.X : row+box.Max.X]
-		pix := r.img.Pix[row+box.Min.X : row+box.Max.X]
-		bits := bits.RotateLeft8(mask[y&7], -box.Min.X&7)
-		for x := 0; x < len(dist); x++ {
-			// Most of a long line's box is far from it.
-			if x+4 <= len(dist) && dist[x]&dist[x+1]&dist[x+2]&dist[x+3] == far {
-				x += 3
-				continue
-			}
-			q := dist[x]
-			if q >= numRoots {
-				continue
-			}
-			dist[x] = far
-			d := r.roots[q]
-			switch cover := l.cover[d]; {
-			case cover == 0:
-			case s.invert:
-				pix[x] = blend(pix[x], full-pix[x], cover)
-			case cover == sub:
-				pix[x] = l.ink[bits>>(x&7)&1][d]
-			default:
-				pix[x] = blend(pix[x], l.ink[bits>>(x&7)&1][d], cover)
+	w := r.img.Stride
+	for i := range r.rows[:(w+strip-1)/strip] {
+		rows := &r.rows[i]
+		for y := int(rows.from); y < int(rows.to); y++ {
+			from, to := y*w+i*strip, y*w+min((i+1)*strip, w)
+			dist := r.dist[from:to]
+			pix := r.img.Pix[from:to]
+			bits := mask[y&7]
+			for x := 0; x < len(dist); x++ {
+				q := dist[x]
+				if q >= numRoots {
+					continue
+				}
+				dist[x] = far
+				d := r.roots[q]
+				switch cover := l.cover[d]; cover {
+				case 0:
+				case sub:
+					pix[x] = l.ink[bits>>(x&7)&1][d]
+				default:
+					pix[x] = blend(pix[x], l.ink[bits>>(x&7)&1][d], cover)
+				}
 			}
 		}
+		rows.from, rows.to = 0, 0
 	}
 	r.path = r.path[:0]
 }
@@ -147,6 +148,9 @@ func (l *look) set(radius int, s style) int {
 		case inlined:
 			in := all - within(d, radius/3, full)
 			l.ink[0][d], l.ink[1][d] = in, in
+		case carved:
+			thick := within(d, radius+margin, full) - within(d, radius*3/5, full)
+			l.ink[0][d], l.ink[1][d] = thick, thick
 		case textured:
 			l.ink[0][d], l.ink[1][d] = outline, all
 		}
@@ -154,19 +158,8 @@ func (l *look) set(radius int, s style) int {
 	return reach
 }
 
-// measure lowers dist to the distance from the path, up to reach, and returns
-// the box in which it did.
-func (r *raster) measure(reach int) image.Rectangle {
-	bounds := r.img.Rect
-	box := image.Rectangle{Min: bounds.Max, Max: bounds.Min}
-	for _, p := range r.path {
-		if p != lifted {
-			x, y := int(p.x), int(p.y)
-			box.Min.X, box.Max.X = min(box.Min.X, (x-reach)/sub), max(box.Max.X, (x+reach)/sub+1)
-			box.Min.Y, box.Max.Y = min(box.Min.Y, (y-reach)/sub), max(box.Max.Y, (y+reach)/sub+1)
-		}
-	}
-	box = box.Intersect(bounds)
+// measure lowers dist to the distance from the path, up to reach.
+func (r *raster) measure(reach int) {
 	start := true
 	for i := 1; i < len(r.path); i++ {
 		if a, b := r.path[i-1], r.path[i]; a != lifted && b != lifted {
@@ -176,7 +169,6 @@ func (r *raster) measure(reach int) image.Rectangle {
 			start = true
 		}
 	}
-	return box
 }
 
 // segment lowers dist to the distance from the line between a and b. Beyond a
@@ -185,8 +177,15 @@ func (r *raster) measure(reach int) image.Rectangle {
 func (r *raster) segment(a, b subpixel, reach int32, start bool) {
 	x0, x1 := max((min(a.x, b.x)-reach)/sub, 0), min((max(a.x, b.x)+reach)/sub+1, int32(r.img.Rect.Max.X))
 	y0, y1 := max((min(a.y, b.y)-reach)/sub, 0), min((max(a.y, b.y)+reach)/sub+1, int32(r.img.Rect.Max.Y))
-	if x0 >= x1 {
+	if x0 >= x1 || y0 >= y1 {
 		return
+	}
+	for i := x0 / strip; i <= (x1-1)/strip; i++ {
+		rows := &r.rows[i]
+		if rows.from == rows.to {
+			rows.from, rows.to = y0, y1
+		}
+		rows.from, rows.to = min(rows.from, y0), max(rows.to, y1)
 	}
 	left, right := start, true
 	if a.x > b.x {

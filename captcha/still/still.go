@@ -5,21 +5,27 @@
 // its own:
 //
 //	gif, err := still.New(still.Config{})
-//	picture, err := gif.Append(nil, "K7MPX", seed)
+//	picture, err := gif.Append(nil, "K7MPY", seed)
 //
 // # How a picture is made
 //
 // There is no font whose outlines a program could learn: a letter is a few
-// strokes (captcha/internal/strokes), whose control points are moved about,
-// bent, slanted and turned, and then warped together with their neighbours'.
-// The strokes are drawn as a field of distances to their middle lines, out of
-// which each letter's style is cut: filled, hollow, inlined or textured, each
-// in every picture of four letters or more. Curves much like the letters' own
-// run behind and across them, and parts of the picture are inverted.
+// strokes (captcha/internal/strokes), written in one of several ways, with serifs
+// or without, whose control points are moved about, slanted, turned, made wider
+// or smaller, and then warped together with their neighbours'. The strokes are
+// drawn as a field of distances to their middle lines, out of which each letter's
+// style is cut: filled, hollow, inlined, textured or carved, each in every
+// picture of five letters or more. Behind them run curves that have the letters'
+// own widths and styles, and parts of the picture are inverted.
 //
-// What this is worth against programs that were trained on it is for package
-// captcha's documentation to say. Where reading by people and resistance
-// cannot both be had, this package prefers the people.
+// All that a reader has to do is to look at what is in front: each letter clears a
+// margin around itself, and there is nothing across it. The curves behind cost a
+// program that learns from examples much, and people little; of all that was
+// tried, lines across the letters are what people can bear least.
+//
+// What this is worth is measured: see docs/captcha.md of the project. Where
+// reading by people and resistance cannot both be had, this package prefers the
+// people.
 //
 // # Randomness
 //
@@ -99,7 +105,10 @@ func Dark() []Ink {
 // without the text, which is a secret.
 var ErrText = errors.New("still: text cannot be drawn")
 
-const maxText = 12
+const (
+	maxText  = 12
+	maxWidth = 600 // as Config documents
+)
 
 // minContrast is what [Config.Inks] documents.
 const minContrast = 4.5
@@ -128,7 +137,7 @@ func New(cfg Config) (*Renderer, error) {
 	switch {
 	case cfg.Format != GIF && cfg.Format != PNG:
 		return nil, fmt.Errorf("still: unknown format %q", cfg.Format)
-	case cfg.Width < 60 || cfg.Width > 600:
+	case cfg.Width < 60 || cfg.Width > maxWidth:
 		return nil, fmt.Errorf("still: width %d is not from 60 to 600", cfg.Width)
 	case cfg.Height < 30 || cfg.Height > 200:
 		return nil, fmt.Errorf("still: height %d is not from 30 to 200", cfg.Height)
@@ -189,9 +198,9 @@ func (d *Renderer) draw(c *canvas, text string, seed [32]byte) error {
 	if len(text) == 0 || len(text) > maxText {
 		return ErrText
 	}
-	var glyphs [maxText]strokes.Glyph
+	var glyphs [maxText][]strokes.Glyph
 	for i := range len(text) {
-		if glyphs[i] = d.font.Glyph(text[i]); glyphs[i] == nil {
+		if glyphs[i] = d.font.Glyphs(text[i]); glyphs[i] == nil {
 			return ErrText
 		}
 	}

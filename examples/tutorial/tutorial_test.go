@@ -360,7 +360,7 @@ func TestCodeOnce(t *testing.T) {
 			t.Errorf("%s: %d, status %q", what, a.code, status(a.body))
 		}
 	}
-	wrong("before any picture", "code", "K7MPX")
+	wrong("before any picture", "code", "K7MPY")
 	wrong("before any picture, empty", "code", "")
 	v.get("/check_code")
 	code := v.code(out)

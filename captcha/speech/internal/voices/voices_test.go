@@ -35,7 +35,7 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%c %d says %c with silence around it", c.Kind, c.Voice, c.Symbol)
 		}
 	}
-	const digits, letters = "23456789", "ACEHJKLMNPTUWXY"
+	const digits, letters = "23456789", "ACEHKLMNPTUWY"
 	for kind, want := range map[byte][]string{
 		English:  {digits, digits, digits, digits},
 		Mandarin: {digits, digits, digits, digits},

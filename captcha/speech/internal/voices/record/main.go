@@ -35,9 +35,9 @@ var digits = map[byte]string{
 // other in length, stress and vowels.
 var letters = map[byte]string{
 	'A': "[[eI]], apple", 'C': "C, coffee", 'E': "E, elephant", 'H': "H, hotel",
-	'J': "J, juice", 'K': "K, king", 'L': "L, lion", 'M': "M, monkey",
+	'K': "K, king", 'L': "L, lion", 'M': "M, monkey",
 	'N': "N, number", 'P': "P, paper", 'T': "T, tiger", 'U': "U, umbrella",
-	'W': "W, water", 'X': "X, x-ray", 'Y': "Y, yellow",
+	'W': "W, water", 'Y': "Y, yellow",
 }
 
 var sessions = []struct {
