@@ -78,7 +78,7 @@ func run(ctx context.Context, b budget, only, write string, parallel int) error 
 	out := io.MultiWriter(os.Stdout, &report)
 	fmt.Fprintf(out, "# What programs read\n\nWritten by `go run ./solve %s` on %s, with %s on %s/%s, %s.\n\n",
 		strings.Join(os.Args[1:], " "), time.Now().UTC().Format("2006-01-02 15:04 UTC"), runtime.Version(), runtime.GOOS, runtime.GOARCH, versions(ctx))
-	fmt.Fprintf(out, "Part of the answers that are right to the last character. The first attackers come as they are, and get %d of each in %d preparations, of which the best counts. The last one, a network of some 0.12 million parameters, is trained on %d with their answers, for %d seconds on one core, and then reads %d others; in brackets, single characters.\n\n",
+	fmt.Fprintf(out, "Part of the answers that are right to the last character. The first attackers come as they are, and get %d of each in %d preparations, of which the best counts. The last one, a network of some 0.13 million parameters, is trained on %d with their answers, for %d seconds on one core, and then reads %d others; in brackets, single characters.\n\n",
 		b.read, len(preparations), b.train, b.seconds, b.tests)
 	fmt.Fprint(out, "| ")
 	for _, r := range readers {
