@@ -94,8 +94,7 @@ func (r *raster) stroke(radius float64, s style) {
 			dist := r.dist[from:to]
 			pix := r.img.Pix[from:to]
 			bits := mask[y&7]
-			for x := 0; x < len(dist); x++ {
-				q := dist[x]
+			for x, q := range dist {
 				if q >= numRoots {
 					continue
 				}
