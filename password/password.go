@@ -1,5 +1,6 @@
 // Package password keeps passwords as argon2id hashes, bounds what hashing takes of
-// the machine, and verifies the hashes that people bring from elsewhere.
+// the machine, and verifies the hashes that people bring from elsewhere. [Policy]
+// says which passwords can be chosen.
 //
 //	h, err := password.New(password.Config{})
 //	encoded, err := h.Hash(ctx, typed)                   // to be stored
@@ -157,8 +158,8 @@ func New(cfg Config) (*Hasher, error) {
 // (https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md) of 96
 // characters or so, ASCII without blanks.
 //
-// It returns [ErrInvalid], or [ErrBusy]. Whether the password is a good one it does
-// not ask.
+// It returns [ErrInvalid], or [ErrBusy]. Whether the password is a good one is for
+// [Policy] to say.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	text, ok := normal(password)
 	if !ok {
