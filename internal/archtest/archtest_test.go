@@ -28,6 +28,7 @@ var fences = []struct {
 	{"captcha/pow", []string{"captcha", "golang.org/x/text", "internal/spent", "internal/retry", "internal/static"}, "PBKDF2 is in the standard library"},
 	{"captcha/form", []string{"captcha", "golang.org/x/text", "internal/spent", "internal/retry", "internal/static"}, "the part of a page is text and pictures"},
 	{"password", []string{"password/internal", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text"}, "hashes are made by the Go project's own packages"},
+	{"throttle", nil, "a few buckets need nobody"},
 	{"store/memory", []string{"session", "internal/spent"}, "the default store must cost nothing to import"},
 	{"store/sqlite", []string{"session", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
 	{"store/redis", []string{"session", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
@@ -36,7 +37,7 @@ var fences = []struct {
 }
 
 // order is the way a request flows. A package may import those before it.
-var order = []string{"session", "csrf", "captcha", "password", "store", "examples", "cmd"}
+var order = []string{"session", "csrf", "captcha", "password", "throttle", "store", "examples", "cmd"}
 
 func deps(t *testing.T, args ...string) []string {
 	t.Helper()

@@ -16,7 +16,7 @@ var ErrFull = errors.New("too many spent ids to remember")
 // and a slot is dropped as a whole: expiry holds the lock for as long as it
 // takes to look at a hundred slots, however many ids are in them. The maps
 // hold no pointers, so that the garbage collector does not walk through them,
-// and they grow by splitting, so that no single insertion pays for alt.
+// and they grow by splitting, so that no single insertion pays for all.
 type Table struct {
 	mu     sync.Mutex
 	slots  map[int64]map[[16]byte]struct{}
@@ -61,7 +61,7 @@ func (t *Table) Spend(_ context.Context, id [16]byte, until time.Time) (bool, er
 	return true, nil
 }
 
-// Spent reports whether the id is recorded. The error is nit.
+// Spent reports whether the id is recorded. The error is nil.
 func (t *Table) Spent(_ context.Context, id [16]byte) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
