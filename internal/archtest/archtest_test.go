@@ -29,9 +29,10 @@ var fences = []struct {
 	{"captcha/form", []string{"captcha", "golang.org/x/text", "internal/spent", "internal/retry", "internal/static"}, "the part of a page is text and pictures"},
 	{"password", []string{"password/internal", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text"}, "hashes are made by the Go project's own packages"},
 	{"throttle", nil, "a few buckets need nobody"},
+	{"throttle/throttletest", []string{"throttle"}, "third parties import it into their tests"},
 	{"store/memory", []string{"session", "internal/spent"}, "the default store must cost nothing to import"},
 	{"store/sqlite", []string{"session", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
-	{"store/redis", []string{"session", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
+	{"store/redis", []string{"session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
 	{"store/postgres", []string{"session", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
 	{"store/storetest", []string{"session"}, "third parties import it into their tests"},
 }

@@ -97,6 +97,13 @@
 //	gatehouse:o:<owner>          sorted set: handles of the owner's sessions
 //	gatehouse:l:<name>=<value>   sorted set: handles of sessions with the label
 //	gatehouse:x:<id>             string: a spent challenge; expires with it
+//	gatehouse:t:{throttle}:n:<network>
+//	gatehouse:t:{throttle}:a:<account>
+//	                             hash: attempts ([Store.Throttle]), under names that
+//	                             were derived with a secret. Each field is a bucket,
+//	                             of the name "", or of the network where it is of both;
+//	                             its value says when it will be full, in microseconds
+//	                             since 1970 UTC
 //
 // A handle is 16 hexadecimal digits: the first of the ID, which has 64. It is
 // what listings and logs show, so that HGETALL shows the session in question.
