@@ -24,12 +24,13 @@
 // # What it is worth
 //
 // A CAPTCHA is a price and not a wall. Every picture that people can read, a
-// program can be trained to read: a network of 0.12 million parameters, shown
-// 10,000 labelled pictures for 150 seconds on one core, then read 99.7 % of
-// dchest's pictures, 99 % of base64Captcha's and 96 % of steambap's. No
-// better is claimed here. What makes the price count is the whole: one try per
-// challenge, a scope that makes answers bought elsewhere worthless, and
-// budgets per account and per network ([Config.Allow]) around it.
+// program can be trained to read: a network of 0.13 million parameters, shown
+// 10,000 labelled pictures for 150 seconds on one core, then read 99 % of
+// dchest's pictures, nearly all of base64Captcha's digits, and a third of
+// package still's, which it would read better with more of either. What makes
+// the price count is the whole: one try per challenge, a scope that makes
+// answers bought elsewhere worthless, and budgets per account and per network
+// ([Config.Allow]) around it. docs/captcha.md of the project has the figures.
 //
 // # Keys
 //

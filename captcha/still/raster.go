@@ -14,7 +14,8 @@ type raster struct {
 	path []subpixel // what the next stroke follows
 
 	// dist is, while a path is drawn, how far each pixel is from it: the
-	// square, in units of distUnit. At other times everything is far.
+	// square, in units of distUnit. At other times everything is further away
+	// than a line can reach.
 	dist  []uint16
 	roots *[numRoots]uint8
 
