@@ -8,7 +8,8 @@
 //
 // What is in the repository was made by
 //
-//	go run . -only sessions,promises,memory,csrf,pictures,forms,server -write RESULTS.md
+//	go run . -only sessions,promises,memory,csrf,server -write RESULTS.md
+//	go run . -only pictures,forms -write RESULTS-captcha.md -notes notes-captcha.md
 //	go run . -only stores,millions -write RESULTS-stores.md -notes notes-stores.md
 //
 // Everything that is compared is measured in turns, A B C A B C, and the medians
