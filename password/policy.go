@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -137,12 +138,7 @@ func isRow(runes []rune) bool {
 		}
 	}
 	const keys = "1234567890-= qwertyuiop[] asdfghjkl;' zxcvbnm,./ azertyuiop qsdfghjklm wxcvbn qwertzuiop yxcvbnm"
-	back := []rune(keys)
-	for i, j := 0, len(back)-1; i < j; i, j = i+1, j-1 {
-		back[i], back[j] = back[j], back[i]
-	}
-	s := string(runes)
-	return strings.Contains(keys, s) || strings.Contains(string(back), s)
+	return strings.Contains(keys, string(runes)) || strings.Contains(reversed(keys), string(runes))
 }
 
 // madeOf reports whether there is too little in a folded password beside names,
@@ -164,8 +160,6 @@ func madeOf(plain string, names []string) bool {
 
 func reversed(s string) string {
 	runes := []rune(s)
-	for i, j := 0, len(runes)-1; i < j; i, j = i+1, j-1 {
-		runes[i], runes[j] = runes[j], runes[i]
-	}
+	slices.Reverse(runes)
 	return string(runes)
 }
