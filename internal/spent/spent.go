@@ -36,18 +36,22 @@ func New(limit int) *Table {
 }
 
 // Spend records the id until that time, and reports whether this call was the
-// first to do so. Calls with one id must give one time. Its error is [ErrFull].
+// first to do so. Calls with one id must give one time. One that is over by now is
+// taken for spent: it may have been, and forgotten. Its error is [ErrFull].
 func (t *Table) Spend(_ context.Context, id [16]byte, until time.Time) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drop()
 	at := until.Unix() / slotWidth
+	if at < time.Now().Unix()/slotWidth {
+		return false, nil
+	}
+	// A clock that was ahead and has been set back leaves the oldest slot in the
+	// future. Nothing is first without being recorded.
+	at = max(at, t.oldest)
 	slot := t.slots[at]
 	if _, ok := slot[id]; ok {
 		return false, nil
-	}
-	if at < t.oldest {
-		return true, nil // over before it began: there is nothing to remember
 	}
 	if t.n >= t.max {
 		return false, ErrFull

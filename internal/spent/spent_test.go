@@ -44,9 +44,23 @@ func TestTable(t *testing.T) {
 		if got, _ := l.Spent(t.Context(), number(2)); got || l.n != 0 || len(l.slots) != 0 {
 			t.Errorf("after an hour: spent %v, %d ids, %d slots", got, l.n, len(l.slots))
 		}
-		spend(5, time.Now().Add(-time.Hour), true, nil)
+		spend(5, time.Now().Add(-time.Hour), false, nil)
 		if l.n != 0 {
 			t.Error("what was over before is remembered")
+		}
+	})
+}
+
+// A clock that was ahead for a while does not make anything good twice.
+func TestTableClockSetBack(t *testing.T) {
+	l := New(10)
+	l.Spent(t.Context(), number(0))       // by the real clock
+	synctest.Test(t, func(t *testing.T) { // in the year 2000
+		until := time.Now().Add(time.Minute)
+		for i, want := range []bool{true, false, false} {
+			if got, err := l.Spend(t.Context(), number(1), until); got != want || err != nil {
+				t.Errorf("try %d: %v, %v", i, got, err)
+			}
 		}
 	})
 }
