@@ -36,10 +36,16 @@
 //
 // Without [Config.Keys] a random key is made. That is right for one process:
 // challenges that are open during a restart are lost, which costs a visitor
-// one more picture. Several machines need the same keys. To rotate, put the
-// new key first and drop the old one after [Config.Lifetime]; where several
+// one more picture. Several machines need the same keys, and the same Forms,
+// Length and Lifetime: answers are derived from the keys, and a challenge that
+// lives longer than one can that was issued just now is refused.
+//
+// To rotate, put the new key first and drop the old one later; where several
 // machines change over one by one, add the new key last everywhere before it
-// goes first anywhere.
+// goes first anywhere. A challenge is exchanged under its own key, since a
+// scope can be told by that alone. So the old key is in use for as long as
+// pages of before lie open: what they have is of no use once it is dropped,
+// until they are loaded anew. A day is a good time to wait.
 //
 // # Codes kept elsewhere
 //
@@ -59,6 +65,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,8 +82,9 @@ var (
 	// ErrSpent means that the challenge has been answered before.
 	ErrSpent = errors.New("captcha: challenge already spent")
 	// ErrUnknown means that the id is malformed or forged, or was issued
-	// under other keys or for another scope. Nothing tells these apart: the
-	// difference helps only those who probe.
+	// under other keys, for another scope, or by a machine with a longer
+	// Lifetime or a clock that is more than a minute ahead. Nothing tells these
+	// apart: the difference helps only those who probe.
 	ErrUnknown = errors.New("captcha: unknown challenge")
 	// ErrStore means that the [Once] failed, and wraps its error. The answer
 	// was refused without being looked at.
@@ -95,10 +103,12 @@ type Config struct {
 	// ServeHTTP offers them: "gif", "png", "wav".
 	Forms map[string]Renderer
 
-	// Once remembers spent challenges. If nil, it is a table in this process
-	// of at most 1,048,576 challenges, some 40 MB, that answers [ErrFull]
-	// beyond. Several machines need a Once that they share, or else a
-	// challenge can be answered once on each.
+	// Once remembers spent challenges. If nil, it is a table of this Captcha's
+	// own, of at most 1,048,576 challenges, some 40 MB, that answers [ErrFull]
+	// beyond. It is lost with the process. So where Keys are given, a Once that
+	// outlives the process, and is shared by all that have them, must be given
+	// too, or else a challenge can be answered once more after a restart, and
+	// once on every machine.
 	Once Once
 
 	// Length is the number of characters in an answer, from 4 to 10; 5 if 0.
@@ -236,6 +246,9 @@ func New(cfg Config) (*Captcha, error) {
 		if form == nil || ext == "" {
 			return nil, fmt.Errorf("captcha: form %q: neither name nor renderer may be missing", ext)
 		}
+		if ext[0] == '.' || strings.Contains(ext, "/") {
+			return nil, fmt.Errorf("captcha: form %q: no file ending can begin with a dot or have a slash", ext)
+		}
 		a := alphabetOf(form)
 		if !validAlphabet(a) {
 			return nil, fmt.Errorf("captcha: form %q: answers cannot be made of %q", ext, a)
@@ -308,7 +321,7 @@ func (c *Captcha) Verify(ctx context.Context, id string, scope Scope, answer str
 
 func (c *Captcha) verify(ctx context.Context, id string, scope Scope, answer string) error {
 	t, k, ok := c.open(id)
-	if !ok {
+	if !ok || t.future(time.Now(), c.cfg.Lifetime) {
 		return ErrUnknown
 	}
 	// A visitor who knows someone else's id must not be able to burn it, so

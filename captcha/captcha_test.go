@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/captcha"
+	"github.com/seed-64ad3862/gatehouse/internal/spent"
 )
 
 // plain is a form that anyone can read: the answer, then the seed.
@@ -168,11 +169,14 @@ func TestFormat(t *testing.T) {
 		t.Error(err)
 	}
 	// Ids outlive an upgrade, and so must their answers.
-	id = describe(t, time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC))
-	c = newCaptcha(t, captcha.Config{Keys: [][]byte{keyA}})
-	if got := read(t, c, id); got != "NY2U5" {
-		t.Errorf("the answer has become %s", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		end := time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+		time.Sleep(time.Until(end) - time.Minute)
+		c := newCaptcha(t, captcha.Config{Keys: [][]byte{keyA}})
+		if got := read(t, c, describe(t, end)); got != "NY2U5" {
+			t.Errorf("the answer has become %s", got)
+		}
+	})
 }
 
 func TestExpiry(t *testing.T) {
@@ -200,6 +204,25 @@ func TestExpiry(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What lives longer than anything that was issued just now may have been spent
+// and forgotten, by a clock that was ahead.
+func TestFuture(t *testing.T) {
+	once := spent.New(10)
+	long := newCaptcha(t, captcha.Config{Keys: [][]byte{keyA}, Lifetime: time.Hour, Once: once})
+	short := newCaptcha(t, captcha.Config{Keys: [][]byte{keyA}, Lifetime: time.Minute, Once: once})
+	id := long.Issue(scope)
+	right := read(t, long, id)
+	if err := short.Verify(t.Context(), id, scope, right); !errors.Is(err, captcha.ErrUnknown) {
+		t.Errorf("one hour where a minute is given: %v", err)
+	}
+	if code, _ := get(short, id); code != http.StatusNotFound {
+		t.Errorf("it is drawn: %d", code)
+	}
+	if err := long.Verify(t.Context(), id, scope, right); err != nil {
+		t.Errorf("it is spent: %v", err)
+	}
 }
 
 func TestRotation(t *testing.T) {
@@ -239,6 +262,8 @@ func TestNew(t *testing.T) {
 		"negative draws":    {Draws: -1},
 		"nil form":          {Forms: map[string]captcha.Renderer{"gif": nil}},
 		"form without name": {Forms: map[string]captcha.Renderer{"": plain{}}},
+		"form with a dot":   {Forms: map[string]captcha.Renderer{".gif": plain{}}},
+		"form with a slash": {Forms: map[string]captcha.Renderer{"a/gif": plain{}}},
 	} {
 		if c, err := captcha.New(cfg); err == nil || c != nil {
 			t.Errorf("%s: no error", name)

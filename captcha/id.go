@@ -52,6 +52,12 @@ func (t *token) expires() time.Time {
 func (t *token) String() string             { return base64.RawURLEncoding.EncodeToString(t[:]) }
 func (t *token) expired(now time.Time) bool { return !now.Before(t.expires()) }
 
+// future reports whether the token lives longer than one can that was sealed
+// just now: a clock has been set back, and Once may have forgotten it.
+func (t *token) future(now time.Time, lifetime time.Duration) bool {
+	return t.expires().After(now.Add(lifetime + clockSkew))
+}
+
 // key holds what is derived from one secret, each for one use alone: a leak
 // through one, by way of a badly drawn picture say, tells nothing of another.
 type key struct {
@@ -79,12 +85,12 @@ func newKey(secret []byte) (k key, err error) {
 	return k, err
 }
 
-// seal makes a new token for the scope.
+// seal makes a new token for the scope. Its expiry is rounded up to a second.
 func (k *key) seal(expires time.Time, scope [scopeLen]byte) *token {
 	t := new(token)
 	t[0] = version
 	copy(t[1:], k.tag[:])
-	binary.BigEndian.PutUint32(t[expiryAt:], uint32(expires.Unix()))
+	binary.BigEndian.PutUint32(t[expiryAt:], uint32(expires.Add(time.Second-1).Unix()))
 	rand.Read(t[nonceAt:scopeAt])
 	copy(t[scopeAt:], scope[:])
 	sum := sum(k.mac, t.signed())

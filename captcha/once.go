@@ -22,7 +22,8 @@ type Once interface {
 	// to do so. It must be atomic: of any number of calls with the same id, on
 	// any number of machines, exactly one is the first. The record must be
 	// kept until the given time, and should not be kept much longer. Calls with
-	// one id give one time.
+	// one id give one time. One that is over is not the first: it may have been
+	// spent and forgotten.
 	//
 	// If Spend cannot tell, it returns an error, and the answer is refused.
 	Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error)

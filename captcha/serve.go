@@ -50,7 +50,7 @@ func (c *Captcha) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	form := c.cfg.Forms[ending]
 	t, k, ok := c.open(id)
-	if form == nil || !ok {
+	if form == nil || !ok || t.future(time.Now(), c.cfg.Lifetime) {
 		refuse(w, http.StatusNotFound)
 		return
 	}
@@ -76,13 +76,14 @@ func (c *Captcha) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	answer, seed := k.answer(t, c.cfg.Length, alphabetOf(form)), k.seed(t)
 	if !c.enter(r) {
 		refuse(w, http.StatusServiceUnavailable, "Retry-After", "1")
 		return
 	}
 	buf := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(buf)
-	body, err := c.draw(form, (*buf)[:0], k.answer(t, c.cfg.Length, alphabetOf(form)), k.seed(t))
+	body, err := c.draw(form, (*buf)[:0], answer, seed)
 	if err != nil {
 		// Not to be shown: it may quote the answer.
 		c.observe(Failed)

@@ -271,6 +271,38 @@ func TestWork(t *testing.T) {
 	tab.Accessible(t)
 	tab.Screenshot(t, "instead")
 
+	// Back from where it has been sent: the work that is spent is not sent again.
+	tab = b.Tab(t)
+	open(t, tab, s.URL+"?by=1")
+	tab.Do(t, chromedp.SendKeys(chromedp.CSS("#text"), "x"))
+	wait(t, tab, `document.querySelector("[name=captcha_work]").value`)
+	tab.Do(t, chromedp.Evaluate[chromedp.Void](`fetch("", {method: "POST", body: new URLSearchParams(new FormData(document.forms[0]))}).then(() => {
+		dispatchEvent(new PageTransitionEvent("pageshow", {persisted: true}));
+		window.back = true;
+	})`))
+	wait(t, tab, "window.back")
+	tab.Do(t, click("#send"))
+	tab.Shows(t, "through")
+	s.mu.Lock()
+	for i, err := range s.errs {
+		if err != nil {
+			t.Errorf("attempt %d: %v", i, err)
+		}
+	}
+	s.mu.Unlock()
+
+	// Work that was refused is done again, and no picture stands in its way.
+	tab = b.Tab(t)
+	open(t, tab, s.URL+"?by=1")
+	tab.Do(t, chromedp.Evaluate[chromedp.Void](`document.querySelector("[name=captcha_work]").value = "e30="; document.forms[0].submit()`))
+	wait(t, tab, `document.querySelector(".captcha-error") && document.querySelector(".captcha-tools").hidden === false`)
+	if value[bool](t, tab, `document.querySelector(".captcha-code").checkVisibility()`) || value[string](t, tab, status) == "" {
+		t.Error("a picture is asked of somebody whose work was refused, or nothing is said")
+	}
+	tab.Accessible(t)
+	tab.Do(t, click("#send"))
+	tab.Shows(t, "through")
+
 	// Both: what is wrong is the code.
 	tab = b.Tab(t)
 	open(t, tab, s.URL+"?by=2")

@@ -3,6 +3,7 @@ package form
 import (
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"html/template"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type part struct {
 	Solver    string            `json:"solver,omitempty"`
 	Lifetime  int               `json:"lifetime"` // seconds
 	Unseen    bool              `json:"unseen"`   // the picture is only for those who cannot work
+	Worked    bool              `json:"worked"`   // the error is of the work, not of the picture
 	Challenge json.RawMessage   `json:"challenge,omitempty"`
 	Say       map[string]string `json:"say"`
 }
@@ -51,6 +53,7 @@ func (f *Form) HTML(ask Ask) (template.HTML, error) {
 		Style: f.style, Script: f.code, Text: t, Spoken: t.spoken, Film: f.cfg.Film,
 		Name: "captcha-" + id[len(id)-8:], ID: id, Length: f.cfg.Length, Error: t.explain(ask.Err),
 		Prefix: f.cfg.Prefix, Lifetime: int(f.cfg.Lifetime / time.Second), Unseen: ask.By == Work, Say: t.Say,
+		Worked: errors.Is(ask.Err, ErrWork),
 	}
 	if ask.By != Code {
 		challenge, err := f.toll.Issue(pow.Demand{Scope: ask.Scope, Cost: ask.Cost})

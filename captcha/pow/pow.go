@@ -124,13 +124,15 @@ type Config struct {
 	// Keys are secrets of at least 32 random bytes. The first one signs new
 	// challenges, the others still verify. They are not kept, only keys
 	// derived from them are. Without any a random one is made; see "Keys" of
-	// package captcha, whose rotation is the same. The same secrets may be used
-	// there.
+	// package captcha, whose rotation is the same: a challenge that a page has
+	// exchanged for a later one keeps its key. The same secrets may be used there.
 	Keys [][]byte
 
-	// Once remembers spent challenges. If nil, it is a table in this process
-	// of at most 1,048,576 challenges. Several machines need a Once that they
-	// share, or else a solution is good once on each. It can be the one of a
+	// Once remembers spent challenges. If nil, it is a table of this Toll's own,
+	// of at most 1,048,576 challenges, that is lost with the process. So where
+	// Keys are given, a Once that outlives the process, and is shared by all that
+	// have them, must be given too, or else a solution is good once more after a
+	// restart, and once on every machine. It can be the one of a
 	// [captcha.Captcha].
 	Once captcha.Once
 
@@ -344,7 +346,7 @@ func (t *Toll) issue(k *key, scope string, cost int) (challenge, error) {
 		Algorithm:    algorithm,
 		Cost:         cost,
 		Data:         data{Key: k.tag, Scope: scope, Tries: t.cfg.Tries},
-		ExpiresAt:    time.Now().Add(t.cfg.Lifetime).Unix(),
+		ExpiresAt:    time.Now().Add(t.cfg.Lifetime + time.Second - 1).Unix(), // rounded up
 		KeyLength:    keyLength,
 		KeyPrefix:    hex.EncodeToString(found[:keyLength/2]),
 		KeySignature: mac(k.found, found),

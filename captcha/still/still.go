@@ -187,7 +187,8 @@ func (d *Renderer) Image(text string, seed [32]byte) (*image.Paletted, error) {
 	if err := d.draw(c, text, seed); err != nil {
 		return nil, err
 	}
-	img := c.img // the canvas itself is not to be kept alive
+	img := c.img                            // the canvas itself is not to be kept alive
+	img.Palette = slices.Clone(img.Palette) // the Renderer's own
 	return &img, nil
 }
 

@@ -30,6 +30,24 @@ func newRenderer(t testing.TB, cfg Config) *Renderer {
 	return d
 }
 
+// What Image gives away is the caller's.
+func TestImageIsGivenAway(t *testing.T) {
+	d := newRenderer(t, Config{})
+	before, err := d.Append(nil, "2345", seed(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := d.Image("2345", seed(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(m.Palette)
+	clear(m.Pix)
+	if after, err := d.Append(nil, "2345", seed(1)); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the caller draws on other pictures: %v", err)
+	}
+}
+
 func seed(i int) [32]byte { return [32]byte{byte(i), byte(i >> 8)} }
 
 // Both formats, read by the standard library, have the pixels that were

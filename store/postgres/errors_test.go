@@ -176,7 +176,7 @@ func TestServerErrors(t *testing.T) {
 		pg.Stop()
 		_, openErr := postgres.Open(t.Context(), postgres.Config{Pool: away})
 		_, loadErr := store.Load(t.Context(), id)
-		spent, spendErr := store.Spend(t.Context(), [16]byte{}, time.Now())
+		spent, spendErr := store.Spend(t.Context(), [16]byte{}, time.Now().Add(time.Hour))
 		for _, err := range []error{fullErr, openErr, loadErr, spendErr} {
 			if err == nil || spent || !strings.HasPrefix(err.Error(), "postgres: ") || strings.Contains(fmt.Sprintf("%+v", err), password) {
 				t.Errorf("a server that is away: %v", err)

@@ -66,7 +66,7 @@ func TestOpen(t *testing.T) {
 			short.Idle = time.Microsecond
 			over := made(t, store, short)
 			err := store.Commit(t.Context(), id, &session.Delta{If: []session.Field{{Key: "a", Value: "1"}}, Rename: newID()})
-			_, first := store.Spend(t.Context(), [16]byte(id[:]), time.Now())
+			_, first := store.Spend(t.Context(), [16]byte(id[:]), time.Now().Add(time.Hour))
 			var swept []session.ID
 			for r, sweepErr := range store.Sweep(t.Context()) {
 				swept, err = append(swept, r.ID), errors.Join(err, sweepErr)

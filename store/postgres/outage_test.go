@@ -330,7 +330,7 @@ func TestContext(t *testing.T) {
 			return err
 		},
 		"Spend": func(ctx context.Context) error {
-			_, err := store.Spend(ctx, [16]byte{}, time.Now())
+			_, err := store.Spend(ctx, [16]byte{}, time.Now().Add(time.Hour))
 			return err
 		},
 		"Spent": func(ctx context.Context) error {

@@ -87,7 +87,9 @@ WITH due AS MATERIALIZED (
 SELECT (SELECT count(*) FROM due), gone.* FROM (VALUES (1)) AS one LEFT JOIN gone ON true`
 
 const (
-	spendSQL = `INSERT INTO gatehouse.spent (id, expires) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`
+	spendSQL = `
+INSERT INTO gatehouse.spent (id, expires) VALUES ($1, statement_timestamp() + $2::bigint * interval '1 microsecond')
+ON CONFLICT (id) DO NOTHING`
 	spentSQL = `SELECT EXISTS (SELECT FROM gatehouse.spent WHERE id = $1)`
 
 	sweepSpentSQL = `

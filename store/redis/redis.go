@@ -261,12 +261,16 @@ func (s *Store) Delete(ctx context.Context, id session.ID) error {
 
 // Spend records the id as spent until that time and reports whether this call
 // was the first to do so: of any number of calls, on any number of machines,
-// exactly one is. If it cannot tell, because the connection broke or memory is
-// full, it is an error.
+// exactly one is. None is for an id whose time is over. If it cannot tell, because
+// the connection broke or memory is full, it is an error.
 func (s *Store) Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error) {
-	key, ms := s.keys.spent(id), until.UnixMilli()+1
+	// In milliseconds from now: the server's clock may be another.
+	key, ms := s.keys.spent(id), time.Until(until).Milliseconds()+1
+	if ms <= 1 {
+		return false, nil
+	}
 	msg, err := s.remote.write(ctx, false, func(ctx context.Context, c rueidis.CommandClient) rueidis.RedisResult {
-		return c.Do(ctx, c.B().Set().Key(key).Value("").Nx().PxatMillisecondsTimestamp(ms).Build())
+		return c.Do(ctx, c.B().Set().Key(key).Value("").Nx().PxMilliseconds(ms).Build())
 	})
 	if err != nil {
 		return false, failed("spend", err)

@@ -6,9 +6,13 @@ import (
 )
 
 // Spend records the id as spent until that time and reports whether this call was
-// the first to do so: of any number of calls exactly one is. Calls with one id
-// must give one time. [Store.Sweep] removes those whose time is over.
+// the first to do so: of any number of calls exactly one is. None is for an id
+// whose time is over: those are removed by [Store.Sweep]. Calls with one id must
+// give one time.
 func (s *Store) Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error) {
+	if !time.Now().Before(until) {
+		return false, nil
+	}
 	added, err := do(ctx, s.writer, func(t *tx) (int64, error) {
 		return t.count(t.w.st.spend, id[:], until.UnixMilli())
 	})

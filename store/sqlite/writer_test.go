@@ -258,7 +258,7 @@ func TestClose(t *testing.T) {
 		"Find":   func() error { _, err := s.Find(t.Context(), ids[0].Handle()); return err },
 		"Commit": func() error { return s.Commit(t.Context(), ids[0], set("a", `1`)) },
 		"Delete": func() error { return s.Delete(t.Context(), ids[0]) },
-		"Spend":  func() error { _, err := s.Spend(t.Context(), [16]byte{}, time.Now()); return err },
+		"Spend":  func() error { _, err := s.Spend(t.Context(), [16]byte{}, time.Now().Add(time.Hour)); return err },
 		"Spent":  func() error { _, err := s.Spent(t.Context(), [16]byte{}); return err },
 		"List": func() (last error) {
 			for _, err := range s.List(t.Context(), session.Query{All: true}) {

@@ -1170,6 +1170,10 @@ func (s *suite) spendOnce() {
 			}
 		}
 	}
+	over := newID()
+	if first, err := o.Spend(s.ctx, [16]byte(over[:]), time.Now().Add(-time.Hour)); first || err != nil {
+		s.Errorf("an id whose time is over: %v, %v; it may have been spent and forgotten", first, err)
+	}
 }
 
 // requests is a Manager over the store and a handler behind it.

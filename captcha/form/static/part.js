@@ -152,6 +152,8 @@ function begin(root) {
     let challenge = settings.challenge;
     let state = "idle"; // then "working", and "done" or "failed"
     let sender; // of the form, when it has to wait: null for none of its buttons
+    let sent = false; // the challenge is spent
+    let timer; // of the solution's end
 
     const work = async () => {
       if (state !== "idle") return;
@@ -159,13 +161,13 @@ function begin(root) {
       try {
         const { solve } = await import(settings.solver);
         const left = challenge.parameters.expiresAt * 1000 - Date.now();
-        if (left < MARGIN) await renew();
+        if (sent || left < MARGIN) await renew();
         field.value = await solve(challenge, {
           progress: (tried, most) => (progress.value = Math.min(tried / most, 1)),
         });
         state = "done";
         if (sender !== undefined) tell(say.worked);
-        setTimeout(stale, Math.max(challenge.parameters.expiresAt * 1000 - Date.now() - MARGIN, MARGIN));
+        timer = setTimeout(stale, Math.max(challenge.parameters.expiresAt * 1000 - Date.now() - MARGIN, MARGIN));
       } catch {
         state = "failed";
         if (settings.unseen) {
@@ -190,13 +192,19 @@ function begin(root) {
       const response = await fetch(prefix + "work", { method: "POST", body: JSON.stringify(challenge) });
       if (!response.ok) throw new Error(`captcha: no more work: status ${response.status}`);
       challenge = await response.json();
+      sent = false;
     };
     const stale = () => {
+      clearTimeout(timer);
       field.value = "";
       state = "idle";
     };
 
-    if (settings.unseen && !root.querySelector(".captcha-error")) showCode(false);
+    if (settings.unseen) {
+      const error = find(".captcha-error");
+      if (!error || settings.worked) showCode(false);
+      if (error && settings.worked) tell(error.textContent); // beside the picture, nobody sees it
+    }
     // Who only looks at the page is not made to work.
     form.addEventListener("focusin", work, { once: true });
     form.addEventListener(
@@ -212,7 +220,11 @@ function begin(root) {
       },
       true,
     );
-    addEventListener("pageshow", (event) => event.persisted && stale());
+    addEventListener("pageshow", (event) => {
+      if (!event.persisted) return;
+      sent = true;
+      if (state === "done") stale();
+    });
   }
 
   // A page that comes back has been sent, and its challenge is spent.
