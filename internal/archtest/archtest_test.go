@@ -30,15 +30,17 @@ var fences = []struct {
 	{"password", []string{"password/internal", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text"}, "hashes are made by the Go project's own packages"},
 	{"throttle", nil, "a few buckets need nobody"},
 	{"throttle/throttletest", []string{"throttle"}, "third parties import it into their tests"},
+	{"account", []string{"golang.org/x/text"}, "names are compared with the Unicode tables; hashes, factors and pages are other packages'"},
+	{"account/accounttest", []string{"account", "golang.org/x/text"}, "third parties import it into their tests"},
 	{"store/memory", []string{"session", "internal/spent"}, "the default store must cost nothing to import"},
-	{"store/sqlite", []string{"session", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
+	{"store/sqlite", []string{"session", "account", "golang.org/x/text", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
 	{"store/redis", []string{"session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
-	{"store/postgres", []string{"session", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
+	{"store/postgres", []string{"session", "account", "throttle", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
 	{"store/storetest", []string{"session"}, "third parties import it into their tests"},
 }
 
 // order is the way a request flows. A package may import those before it.
-var order = []string{"session", "csrf", "captcha", "password", "throttle", "store", "examples", "cmd"}
+var order = []string{"session", "csrf", "captcha", "password", "throttle", "account", "store", "examples", "cmd"}
 
 func deps(t *testing.T, args ...string) []string {
 	t.Helper()
