@@ -92,7 +92,7 @@ type Link struct {
 // A Purpose says what a link is for.
 type Purpose string
 
-// Purposes. Recovery lets its holder choose a password, but not pass by another
+// Recovery lets its holder choose a password, but not pass by another
 // factor that there is.
 const Recovery Purpose = "recovery"
 
