@@ -40,7 +40,7 @@ var fences = []struct {
 }
 
 // order is the way a request flows. A package may import those before it.
-var order = []string{"session", "csrf", "captcha", "password", "throttle", "account", "store", "examples", "cmd"}
+var order = []string{"session", "csrf", "captcha", "password", "throttle", "account", "signin", "store", "examples", "cmd"}
 
 func deps(t *testing.T, args ...string) []string {
 	t.Helper()

@@ -1,0 +1,91 @@
+package signin
+
+import (
+	"context"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+)
+
+// Kinds of what the log is told. Their texts for people are in the catalogues,
+// under "log." and the kind.
+const (
+	SetUp            account.Kind = "set-up"             // the first administrator was made
+	SignedIn         account.Kind = "sign-in"            // Detail is the factor
+	Refused          account.Kind = "refused"            // a wrong name, password or code; Detail says which step
+	Throttled        account.Kind = "throttled"          // too many attempts
+	SignedOut        account.Kind = "sign-out"           //
+	SessionEnded     account.Kind = "session-ended"      // Detail is its handle
+	SessionsEnded    account.Kind = "sessions-ended"     // all others, or all
+	PasswordChanged  account.Kind = "password-changed"   //
+	ProfileChanged   account.Kind = "profile-changed"    //
+	AppAdded         account.Kind = "app-added"          // an authenticator
+	AppRemoved       account.Kind = "app-removed"        //
+	CodesMade        account.Kind = "codes-made"         // of recovery
+	CodeUsed         account.Kind = "code-used"          //
+	PasskeyAdded     account.Kind = "passkey-added"      // Detail is its label
+	PasskeyRemoved   account.Kind = "passkey-removed"    //
+	RecoveryOpened   account.Kind = "recovery-opened"    // a link was made
+	Recovered        account.Kind = "recovered"          // and used
+	PersonCreated    account.Kind = "person-created"     //
+	PersonChanged    account.Kind = "person-changed"     // by an administrator
+	PersonDisabled   account.Kind = "person-disabled"    //
+	PersonEnabled    account.Kind = "person-enabled"     //
+	PersonDeleted    account.Kind = "person-deleted"     //
+	FactorsRemoved   account.Kind = "factors-removed"    // by an administrator, for somebody who has lost them
+	ConfirmedAgain   account.Kind = "confirmed"          // before something that matters
+	ConfirmedInError account.Kind = "confirmed-in-error" // a wrong password or code there
+)
+
+// kinds are all of them, for pages and tests.
+var kinds = []account.Kind{
+	SetUp, SignedIn, Refused, Throttled, SignedOut, SessionEnded, SessionsEnded, PasswordChanged, ProfileChanged,
+	AppAdded, AppRemoved, CodesMade, CodeUsed, PasskeyAdded, PasskeyRemoved, RecoveryOpened, Recovered,
+	PersonCreated, PersonChanged, PersonDisabled, PersonEnabled, PersonDeleted, FactorsRemoved, ConfirmedAgain, ConfirmedInError,
+}
+
+// note tells the log. What has happened has happened: an error here stops nobody,
+// and is in the program's own log.
+func (v *visit) note(kind account.Kind, who *account.Person, detail string) {
+	if v.p.cfg.Observe != nil {
+		v.p.cfg.Observe(kind)
+	}
+	if v.p.cfg.Log == nil {
+		return
+	}
+	e := account.Entry{
+		Time: time.Now().UTC(), Kind: kind, Addr: v.p.cfg.Addr(v.r), Agent: plainText(v.r.UserAgent(), 256), Detail: plainText(detail, 256),
+	}
+	if who != nil {
+		e.Person, e.Name = who.ID, who.Name
+	}
+	if v.me != nil && (who == nil || who.ID != v.me.ID) {
+		e.By = v.me.ID
+	}
+	if v.s.Exists() {
+		e.Session = v.s.Handle().String()
+	}
+	// The answer may be given up; what has happened is noted all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.ctx), 5*time.Second)
+	defer cancel()
+	if err := v.p.cfg.Log.Append(ctx, e); err != nil {
+		v.p.log.ErrorContext(v.ctx, "signin: an entry is lost", "kind", kind, "error", err)
+	}
+}
+
+// plainText returns a text without what could deceive whoever reads it in a
+// terminal, and not longer than so many bytes.
+func plainText(s string, most int) string {
+	s = strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, s), "")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "")
+	}
+	return s
+}

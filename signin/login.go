@@ -1,0 +1,410 @@
+package signin
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"html/template"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/captcha/form"
+
+	"github.com/seed-64ad3862/gatehouse/captcha"
+	"github.com/seed-64ad3862/gatehouse/password"
+	"github.com/seed-64ad3862/gatehouse/throttle"
+)
+
+func (v *visit) root() error { return v.redirect("/index") }
+
+func (v *visit) index() error { return v.show(http.StatusOK, "index", "index", nil) }
+
+// loginForm is what the view is given.
+type loginForm struct {
+	Name    string
+	Next    string
+	Error   string // about the whole
+	Captcha template.HTML
+	Wait    int // seconds
+}
+
+func (v *visit) loginPage() error {
+	if v.me != nil {
+		http.Redirect(v.w, v.r, v.next(), http.StatusSeeOther)
+		return errAnswered
+	}
+	return v.showLogin(http.StatusOK, loginForm{}, v.ask(""))
+}
+
+func (v *visit) showLogin(status int, f loginForm, ask form.Ask) (err error) {
+	if f.Captcha, err = v.captcha(ask); err != nil {
+		return err
+	}
+	if to := v.next(); to != v.p.home {
+		f.Next = to
+	}
+	return v.show(status, "login", "login", f)
+}
+
+// captcha is the part of the page, nothing if there is none.
+func (v *visit) captcha(ask form.Ask) (template.HTML, error) {
+	if v.p.form == nil {
+		return "", nil
+	}
+	return v.p.form.HTML(ask)
+}
+
+// ask is what somebody who tries has to do first. The challenge belongs to the
+// session in which the form is shown.
+func (v *visit) ask(canonical string) form.Ask {
+	secret := v.s.Secret("signin captcha")
+	ask := form.Ask{Scope: captcha.Scope{Purpose: "sign-in", Session: hex.EncodeToString(secret[:])}, Language: v.lang.tag}
+	if v.p.cfg.Captcha == Adaptive {
+		ask.By = form.Work
+		suspect, err := v.p.cfg.Throttle.Suspect(v.ctx, v.attempt(canonical))
+		if suspect || err != nil { // who cannot be told to be harmless is asked for more
+			ask.By = form.Code
+		}
+	}
+	return ask
+}
+
+// solved reports whether the captcha is, and if not, what to show it with again.
+func (v *visit) solved(ask *form.Ask) bool {
+	if v.p.form == nil {
+		return true
+	}
+	ask.Err = v.p.form.Verify(v.r, *ask)
+	return ask.Err == nil
+}
+
+// attempt is somebody trying.
+func (v *visit) attempt(canonical string) throttle.Attempt {
+	return throttle.Attempt{Account: canonical, Addr: v.p.cfg.Addr(v.r), Known: canonical != "" && v.knows(canonical)}
+}
+
+func (v *visit) login() error {
+	name, secret := v.typed("name"), v.typed("password")
+	f := loginForm{Name: plainText(name, 256)}
+	canonical, err := account.Canonical(name)
+	if err != nil {
+		canonical = "" // counted for the network alone: there is no such account
+	}
+	ask := v.ask(canonical)
+	if !v.solved(&ask) {
+		// The password has not been looked at.
+		return v.showLogin(http.StatusUnprocessableEntity, f, ask)
+	}
+	switch err := v.try(canonical, &f); {
+	case errors.Is(err, errWait):
+		return v.showLogin(http.StatusTooManyRequests, f, ask)
+	case err != nil:
+		return err
+	}
+	who, err := v.checkPassword(canonical, secret)
+	if err != nil {
+		return err
+	}
+	if who == nil {
+		f.Error = v.lang.text("login.wrong")
+		return v.showLogin(http.StatusUnprocessableEntity, f, v.ask(canonical))
+	}
+	if who.TwoFactors() {
+		// Nobody is signed in, and the attempt is counted until the code is right.
+		pendingKey.Set(v.s, pending{Person: who.ID, At: time.Now(), Password: sum(who.Password)})
+		return v.redirect("/login/code" + query(v.next(), v.p.home))
+	}
+	return v.enter(who, "password", v.next())
+}
+
+// errWait says that it is too early.
+var errWait = errors.New("signin: too many attempts")
+
+// try counts an attempt. If it is too early, it says so in the form.
+func (v *visit) try(canonical string, f *loginForm) error {
+	err := v.p.cfg.Throttle.Try(v.ctx, v.attempt(canonical))
+	denied, ok := errors.AsType[*throttle.Denied](err)
+	if !ok {
+		return err
+	}
+	denied.Header(v.w.Header())
+	f.Wait = int(denied.Wait/time.Second) + 1
+	f.Error = v.lang.text("login.wait", v.lang.in(denied.Wait))
+	v.note(Throttled, nil, "")
+	return errWait
+}
+
+// in is a time to wait as people say it, rounded up.
+func (l *language) in(d time.Duration) string {
+	if d <= time.Minute {
+		return l.text("time.in.seconds", int(d/time.Second)+1)
+	}
+	return l.text("time.in.minutes", int((d+time.Minute-1)/time.Minute))
+}
+
+// checkPassword returns who has this name and password, or nil: at one price and
+// with one entry of the log, whatever is wrong.
+func (v *visit) checkPassword(canonical, secret string) (*account.Person, error) {
+	who, err := v.p.cfg.People.ByName(v.ctx, canonical)
+	known := err == nil
+	if err != nil && !errors.Is(err, account.ErrNotFound) {
+		return nil, err
+	}
+	outdated, err := v.p.cfg.Hasher.Verify(v.ctx, who.Password, secret)
+	switch {
+	case err == nil && who.Disabled:
+		v.note(Refused, &who, "disabled")
+		return nil, nil
+	case err == nil:
+		if outdated {
+			v.rehash(&who, secret)
+		}
+		return &who, nil
+	case errors.Is(err, password.ErrMismatch) || errors.Is(err, password.ErrInvalid) || errors.Is(err, password.ErrFormat):
+		if known {
+			v.note(Refused, &who, "password")
+		} else {
+			v.note(Refused, nil, "name")
+		}
+		return nil, nil
+	default:
+		return nil, err
+	}
+}
+
+// rehash keeps the password under the parameters of now. That it could not be kept
+// stops nobody.
+func (v *visit) rehash(who *account.Person, secret string) {
+	encoded, err := v.p.cfg.Hasher.Hash(v.ctx, secret)
+	if err == nil {
+		was := who.Password
+		var p account.Person
+		p, err = v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error {
+			if p.Password == was {
+				p.Password = encoded
+			}
+			return nil
+		})
+		if err == nil {
+			*who = p
+		}
+	}
+	if err != nil {
+		v.p.log.WarnContext(v.ctx, "signin: a password keeps its old hash", "error", err)
+	}
+}
+
+// enter signs somebody in, and leads to where they wanted to go.
+func (v *visit) enter(who *account.Person, factor, next string) error {
+	if err := v.begin(who, factor); err != nil {
+		return err
+	}
+	http.Redirect(v.w, v.r, next, http.StatusSeeOther)
+	return errAnswered
+}
+
+// begin begins somebody's session. What the visitor had typed before is forgotten.
+func (v *visit) begin(who *account.Person, factor string) error {
+	// Succeeded gives back what was counted; that it could not be stops nobody.
+	if err := v.p.cfg.Throttle.Succeeded(v.ctx, v.attempt(who.Name)); err != nil {
+		v.p.log.WarnContext(v.ctx, "signin: an attempt stays counted", "error", err)
+	}
+	pendingKey.Delete(v.s)
+	v.s.SetOwner(who.ID)
+	now := time.Now().UTC().Truncate(time.Second)
+	confirmedKey.Set(v.s, now)
+	deviceKey.Set(v.s, device{
+		Agent: plainText(v.r.UserAgent(), 256), Addr: v.p.cfg.Addr(v.r).String(), Factor: factor, At: now,
+	})
+	v.remember(who.Name)
+	// Stored before anybody is told, so that the log is true.
+	if err := v.s.Commit(v.ctx); err != nil {
+		return err
+	}
+	v.note(SignedIn, who, factor)
+	// Whoever was disabled or deleted while this went on is shut out here: that
+	// ends all sessions after it has changed the person, so that one of the two
+	// sees the other.
+	again, err := v.p.cfg.People.ByID(v.ctx, who.ID)
+	if errors.Is(err, account.ErrNotFound) || err == nil && again.Disabled {
+		v.s.Destroy()
+		return v.redirect("/login")
+	}
+	v.me = who
+	return err
+}
+
+func (v *visit) logout() error {
+	if v.me != nil {
+		v.note(SignedOut, v.me, "")
+	}
+	v.s.Destroy()
+	if err := v.s.Commit(v.ctx); err != nil {
+		return err
+	}
+	v.me = nil
+	// What this browser keeps of pages and of the captcha goes too, but not the
+	// cookies: the language, and that this device is known.
+	v.w.Header().Set("Clear-Site-Data", `"cache"`)
+	return v.tell(http.StatusOK, "logout", "/login")
+}
+
+// query is the end of an address that has to lead on.
+func query(next, home string) string {
+	if next == home {
+		return ""
+	}
+	return "?next=" + template.URLQueryEscaper(next)
+}
+
+// ---- known devices
+
+// knownCookie tells devices on which somebody has signed in before. It names
+// nobody: it holds MACs of names, and gives no right but not to be denied for what
+// strangers do.
+func (p *Pages) knownCookie() string {
+	if p.insecure {
+		return "known"
+	}
+	return "__Host-known"
+}
+
+// maxKnown is how many people a device is known to.
+const maxKnown = 4
+
+func (p *Pages) knownTag(canonical string) string {
+	h := hmac.New(sha256.New, p.known)
+	h.Write([]byte(canonical))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18])
+}
+
+// tagLen is the length of a tag.
+const tagLen = 24
+
+func (v *visit) tags() (all []string) {
+	c, err := v.r.Cookie(v.p.knownCookie())
+	if err != nil || len(c.Value)%tagLen != 0 || len(c.Value) > maxKnown*tagLen {
+		return nil
+	}
+	for s := c.Value; s != ""; s = s[tagLen:] {
+		all = append(all, s[:tagLen])
+	}
+	return all
+}
+
+func (v *visit) knows(canonical string) bool {
+	want := v.p.knownTag(canonical)
+	found := false
+	for _, tag := range v.tags() {
+		found = hmac.Equal([]byte(tag), []byte(want)) || found
+	}
+	return found
+}
+
+// remember puts the person first among those whom the device knows.
+func (v *visit) remember(canonical string) {
+	value := v.p.knownTag(canonical)
+	n := 1
+	for _, tag := range v.tags() {
+		if tag != value[:tagLen] && n < maxKnown {
+			value += tag
+			n++
+		}
+	}
+	http.SetCookie(v.w, &http.Cookie{
+		Name: v.p.knownCookie(), Value: value, Path: "/", MaxAge: 180 * 24 * 3600,
+		Secure: !v.p.insecure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// ---- the second factor
+
+// pending is a sign-in whose password was right, in a session that belongs to
+// nobody.
+type pending struct {
+	Person   string    `json:"person"`
+	At       time.Time `json:"at"`
+	Password string    `json:"password"` // of its hash: another password ends this
+}
+
+func sum(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return base64.RawURLEncoding.EncodeToString(h[:16])
+}
+
+// waiting returns whose code is waited for, or nil.
+func (v *visit) waiting() (*account.Person, error) {
+	w, ok := pendingKey.Get(v.s)
+	if since := time.Since(w.At); !ok || since < 0 || since > pendingLife {
+		return nil, nil
+	}
+	who, err := v.p.cfg.People.ByID(v.ctx, w.Person)
+	switch {
+	case errors.Is(err, account.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case who.Disabled || !who.TwoFactors() || sum(who.Password) != w.Password:
+		return nil, nil
+	}
+	return &who, nil
+}
+
+// codeForm is what the view is given.
+type codeForm struct {
+	Next  string
+	Error string
+}
+
+func (v *visit) codePage() error {
+	who, err := v.waiting()
+	if err != nil {
+		return err
+	}
+	if who == nil {
+		return v.redirect("/login" + query(v.next(), v.p.home))
+	}
+	return v.showCode(http.StatusOK, "")
+}
+
+func (v *visit) showCode(status int, problem string) error {
+	f := codeForm{Error: problem}
+	if to := v.next(); to != v.p.home {
+		f.Next = to
+	}
+	return v.show(status, "code", "login", f)
+}
+
+func (v *visit) code() error {
+	who, err := v.waiting()
+	if err != nil {
+		return err
+	}
+	if who == nil {
+		return v.tell(http.StatusUnprocessableEntity, "code.late", "/login")
+	}
+	var f loginForm
+	switch err := v.try(who.Name, &f); {
+	case errors.Is(err, errWait):
+		return v.showCode(http.StatusTooManyRequests, f.Error)
+	case err != nil:
+		return err
+	}
+	who, factor, err := v.useCode(who.ID, v.typed("code"))
+	switch {
+	case errors.Is(err, errCode):
+		v.note(Refused, who, "code")
+		return v.showCode(http.StatusUnprocessableEntity, v.lang.text("code.wrong"))
+	case err != nil:
+		return err
+	}
+	if factor == "recovery" {
+		v.note(CodeUsed, who, strconv.Itoa(len(who.RecoveryCodes)))
+		v.say("flash.codes")
+	}
+	return v.enter(who, factor, v.next())
+}

@@ -1,0 +1,61 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+)
+
+// mailTime is how long sending a message may take.
+const mailTime = time.Minute
+
+// background does something beside the answer. The time of an answer then does not
+// tell whether there was anything to do.
+func (p *Pages) background(ctx context.Context, f func(ctx context.Context)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mailTime)
+	p.running.Go(func() {
+		defer cancel()
+		f(ctx)
+	})
+}
+
+// Wait waits for messages that are being sent, for a program that ends.
+func (p *Pages) Wait() { p.running.Wait() }
+
+// mail tells a person of something, if they have an address and there is a way.
+func (v *visit) mail(who *account.Person, subject, text string, args ...any) {
+	if v.p.cfg.Mail == nil || who.Email == "" {
+		return
+	}
+	m := Mail{To: who.Email, Subject: v.lang.text(subject, v.p.cfg.Site)}
+	m.Text = v.lang.text(text, append([]any{who.Called(), v.p.cfg.Site, v.p.absolute("/manager")}, args...)...)
+	v.p.background(v.ctx, func(ctx context.Context) { v.p.send(ctx, m) })
+}
+
+func (p *Pages) send(ctx context.Context, m Mail) {
+	if err := p.cfg.Mail(ctx, m); err != nil {
+		p.log.ErrorContext(ctx, "signin: a message could not be sent", "error", err)
+	}
+}
+
+// sendRecovery sends a link to whom the address belongs, if to anybody.
+func (v *visit) sendRecovery(ctx context.Context, email string) {
+	who, err := v.p.cfg.People.ByEmail(ctx, email)
+	if errors.Is(err, account.ErrNotFound) || err == nil && who.Disabled {
+		return
+	}
+	var link string
+	if err == nil {
+		link, err = v.p.RecoveryURL(ctx, who.ID)
+	}
+	if err != nil {
+		v.p.log.ErrorContext(ctx, "signin: no link for recovery", "error", err)
+		return
+	}
+	v.p.send(ctx, Mail{
+		To: who.Email, Subject: v.lang.text("mail.recover.subject", v.p.cfg.Site),
+		Text: v.lang.text("mail.recover.text", who.Called(), v.p.cfg.Site, link),
+	})
+}

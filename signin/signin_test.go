@@ -1,0 +1,130 @@
+package signin_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/signin"
+)
+
+// TestFirstRun: the link, the administrator, out and in again.
+func TestFirstRun(t *testing.T) {
+	s := newSite(t, func(c *signin.Config) { c.Captcha = signin.Always })
+	link, err := s.pages.SetupURL(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := s.visitor(t)
+	v.open(link).shows(strings.TrimPrefix(link, s.URL), "Set up", "Make the first administrator of Gatehouse")
+	v.send("", "name", "Alex", "new", "short", "again", "short").shows(v.at.Path, "too short")
+	v.send("", "name", "a b", "new", good, "again", better).shows(v.at.Path, "cannot be a name", "not the same as above")
+	v.send("", "name", "Alex", "new", good, "again", good, "captcha_answer", "wrong").shows(v.at.Path, "That is not what the picture says")
+	v.send("", "name", "Alex", "new", good, "again", good).shows("/manager", "The administrator is made", "alex", "This device", "Firefox, Linux", "People")
+	v.send("/logout").shows("/logout", "You are signed out on this device")
+	v.open("/manager").shows("/login")
+	v.send("/login", "name", "ALEX", "password", good).shows("/manager", "My account")
+	v.open(link).shows(strings.TrimPrefix(link, s.URL), "This link is not good any more")
+	if _, err := s.pages.SetupURL(t.Context()); err == nil {
+		t.Error("another link to set up")
+	}
+	if got := strings.Join(s.kinds(t), " "); got != "sign-in sign-out sign-in set-up" {
+		t.Errorf("the log has %s", got)
+	}
+	if e := s.errors.String(); e != "" {
+		t.Errorf("logged: %s", e)
+	}
+}
+
+// TestSignIn: what is wrong is not told, and what follows from success is there.
+func TestSignIn(t *testing.T) {
+	s := newSite(t)
+	s.person(t, account.Person{Name: "alex"})
+	off := s.person(t, account.Person{Name: "eric"})
+	if _, err := s.people.Update(t.Context(), off.ID, func(p *account.Person) error { p.Disabled = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	var answers []string
+	for _, c := range [][2]string{{"alex", "wrong"}, {"nobody", good}, {"eric", good}, {"", ""}, {"a b\x00", "\xff"}, {"alex", ""}} {
+		v := s.visitor(t)
+		v.signIn(c[0], c[1]).shows("/login", "Name or password is wrong.")
+		if v.status != http.StatusUnprocessableEntity {
+			t.Errorf("%q: status %d", c, v.status)
+		}
+		answers = append(answers, strings.ReplaceAll(v.text(), c[0], ""))
+	}
+	for _, a := range answers {
+		if a != answers[0] {
+			t.Errorf("answers differ:\n%s\n%s", a, answers[0])
+		}
+	}
+	v := s.visitor(t)
+	v.open("/app/page?x=1&y=2").shows("/login")
+	before, _ := v.filled("/login")
+	_ = before
+	v.send("/login", "name", "alex", "password", good)
+	if v.at.RequestURI() != "/app/page?x=1&y=2" || v.body != "app of alex" {
+		t.Errorf("at %s: %s", v.at, v.body)
+	}
+	v.open("/index").shows("/index", "Hello, alex")
+	v.open("/login").shows("/index")
+}
+
+// TestRequire: programs are told, pages lead to the sign-in.
+func TestRequire(t *testing.T) {
+	s := newSite(t)
+	v := s.visitor(t)
+	v.do(t.Context(), http.MethodGet, "/app/", "", "Accept", "application/json")
+	if v.status != http.StatusUnauthorized || v.at.Path != "/app/" {
+		t.Errorf("%d at %s", v.status, v.at)
+	}
+	v.do(t.Context(), http.MethodPost, "/app/", "x=1")
+	if v.status != http.StatusUnauthorized {
+		t.Errorf("POST: %d at %s", v.status, v.at)
+	}
+	v.do(t.Context(), http.MethodGet, "/app/", "", "Sec-Fetch-Mode", "cors", "Accept", "text/html")
+	if v.status != http.StatusUnauthorized {
+		t.Errorf("fetch: %d at %s", v.status, v.at)
+	}
+	v.open("/app/x").shows("/login")
+	if next := v.at.Query().Get("next"); next != "/app/x" {
+		t.Errorf("next is %q", next)
+	}
+}
+
+// TestOpenRedirect: a sign-in leads to this site and to no other.
+func TestOpenRedirect(t *testing.T) {
+	s := newSite(t)
+	s.person(t, account.Person{Name: "alex"})
+	for next, want := range map[string]string{
+		"//evil.example":                "/index",
+		`/\evil.example`:                "/index",
+		`\\evil.example`:                "/index",
+		"https://evil.example/":         "/index",
+		"https:evil.example":            "/index",
+		"javascript:alert(1)":           "/index",
+		"/\t/evil.example":              "/index",
+		"/\n/evil.example":              "/index",
+		"\x00//evil.example":            "/index",
+		"/..//evil.example":             "/evil.example",
+		"/app/../../evil":               "/evil",
+		"/%2f%2fevil.example":           "/evil.example",
+		"/%5cevil.example":              "/index",
+		"///evil.example":               "/index",
+		"/app/?q=//evil":                "/app/?q=//evil",
+		"app/":                          "/index",
+		"":                              "/index",
+		"/app/#//evil":                  "/app/",
+		"/app/\u202eevil":               "/app/%E2%80%AEevil",
+		"/" + strings.Repeat("a", 4096): "/index",
+	} {
+		v := s.visitor(t)
+		v.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		v.open("/login?next="+url.QueryEscape(next)).send("/login", "name", "alex", "password", good)
+		if got := v.header.Get("Location"); v.status != http.StatusSeeOther || got != want {
+			t.Errorf("%q leads to %q (%d), want %q", next, got, v.status, want)
+		}
+	}
+}

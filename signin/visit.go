@@ -1,0 +1,313 @@
+package signin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/csrf"
+	"github.com/seed-64ad3862/gatehouse/password"
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+// A visit is one request for a page.
+type visit struct {
+	p    *Pages
+	w    http.ResponseWriter
+	r    *http.Request
+	ctx  context.Context //nolint:containedctx // that of the request
+	s    *session.Session
+	lang *language
+	me   *account.Person // nil: nobody is signed in
+}
+
+// What the pages keep in a session.
+var (
+	deviceKey    = session.NewKey[device]("signin.device")
+	confirmedKey = session.NewKey[time.Time]("signin.confirmed")
+	pendingKey   = session.NewKey[pending]("signin.pending")
+	secretKey    = session.NewKey[[]byte]("signin.authenticator")
+	codesKey     = session.NewKey[[]string]("signin.codes")
+	flashKey     = session.NewKey[string]("signin.flash")
+)
+
+// A device is what is known of where somebody has signed in.
+type device struct {
+	Agent  string    `json:"agent"`
+	Addr   string    `json:"addr"`
+	Factor string    `json:"factor"`
+	At     time.Time `json:"at"`
+}
+
+// A statusError is answered by a page that says so.
+type statusError int
+
+func (e statusError) Error() string { return http.StatusText(int(e)) }
+
+// errAnswered says that the request has its answer.
+var errAnswered = errors.New("signin: answered")
+
+// visit begins one.
+func (p *Pages) visit(w http.ResponseWriter, r *http.Request) (*visit, error) {
+	s, err := p.cfg.Sessions.Load(r.Context())
+	return &visit{p: p, w: w, r: r, ctx: r.Context(), s: s, lang: p.languageOf(r)}, err
+}
+
+// load finds out who is signed in. Whoever has been deleted or disabled meanwhile
+// is not.
+func (v *visit) load() error {
+	if v.s.Owner() == "" {
+		return nil
+	}
+	me, err := v.p.cfg.People.ByID(v.ctx, v.s.Owner())
+	switch {
+	case errors.Is(err, account.ErrNotFound), err == nil && me.Disabled:
+		v.s.Destroy()
+	case err != nil:
+		return err
+	default:
+		v.me = &me
+	}
+	return nil
+}
+
+// page returns the handler of a page, which is shown if all conditions hold.
+func (p *Pages) page(f func(*visit) error, conditions ...func(*visit) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, err := p.visit(w, r)
+		if err != nil {
+			p.fail(w, r, err)
+			return
+		}
+		if p.choose(w, r) {
+			return
+		}
+		if err = v.load(); err == nil {
+			err = v.body()
+		}
+		for _, condition := range append(conditions, f) {
+			if err == nil {
+				err = condition(v)
+			}
+		}
+		if err != nil && !errors.Is(err, errAnswered) {
+			p.fail(w, r, err)
+		}
+	})
+}
+
+// body parses a form.
+func (v *visit) body() error {
+	if v.r.Method != http.MethodPost || strings.HasPrefix(v.r.Header.Get("Content-Type"), "application/json") {
+		return nil
+	}
+	err := v.r.ParseForm()
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return statusError(http.StatusRequestEntityTooLarge)
+	}
+	if err != nil {
+		return statusError(http.StatusBadRequest)
+	}
+	return nil
+}
+
+// typed returns a field of the form as it was typed. It may be anything.
+func (v *visit) typed(name string) string { return v.r.PostFormValue(name) }
+
+// signedIn is the condition that somebody is.
+func (v *visit) signedIn() error {
+	if v.me != nil {
+		return nil
+	}
+	if !navigates(v.r) {
+		return v.redirect("/login")
+	}
+	return v.redirect("/login?next=" + url.QueryEscape(v.r.URL.RequestURI()))
+}
+
+// admin is the condition that an administrator is. To others there is no such page.
+func (v *visit) admin() error {
+	if err := v.signedIn(); err != nil {
+		return err
+	}
+	if !v.me.Admin {
+		return statusError(http.StatusNotFound)
+	}
+	return nil
+}
+
+// recently is the condition that whoever is signed in has shown so of late (ASVS
+// 5.0, 7.5). What was to be sent is lost then; pages with a form ask before they
+// show it.
+func (v *visit) recently() error {
+	if v.fresh() {
+		return nil
+	}
+	next := v.r.URL.RequestURI()
+	if v.r.Method != http.MethodGet {
+		next = v.p.cfg.Prefix + "/manager"
+		if from, ok := v.p.samePage(v.r.Header.Get("Referer")); ok {
+			next = from
+		}
+	}
+	return v.redirect("/confirm?next=" + url.QueryEscape(next))
+}
+
+// fresh reports whether a sign-in or a confirmation is recent.
+func (v *visit) fresh() bool {
+	at, _ := confirmedKey.Get(v.s)
+	since := time.Since(at)
+	return since >= 0 && since < v.p.cfg.StepUp // a clock that was set back confirms nothing
+}
+
+// redirect leads to a page of ours.
+func (v *visit) redirect(path string) error {
+	http.Redirect(v.w, v.r, v.p.cfg.Prefix+path, http.StatusSeeOther)
+	return errAnswered
+}
+
+// say leaves a text of the catalogue for the next page.
+func (v *visit) say(key string) { flashKey.Set(v.s, key) }
+
+// A page is what a view is given.
+type page struct {
+	Site     string
+	Lang     string
+	Other    map[string]string // tags and names of the other languages
+	Switch   string            // the address of this page, for the language to be added
+	Me       *account.Person
+	Section  string // of the navigation
+	Token    template.HTML
+	CSRF     template.HTML // <meta>
+	Flash    string
+	Narrow   bool // a single card
+	Body     any
+	Mails    bool
+	Captchas bool
+}
+
+// narrow are the views that are a single card.
+var narrow = map[string]bool{
+	"login": true, "code": true, "confirm": true, "setup": true, "forgot": true, "recover": true, "message": true,
+}
+
+// show answers with a view.
+func (v *visit) show(status int, view, section string, body any) error {
+	data := &page{
+		Site: v.p.cfg.Site, Lang: v.lang.tag, Me: v.me, Section: section, Narrow: narrow[view], Body: body,
+		Mails: v.p.cfg.Mail != nil, Captchas: v.p.form != nil,
+	}
+	data.Other = make(map[string]string)
+	for _, tag := range tags {
+		if tag != v.lang.tag {
+			data.Other[tag] = names[tag]
+		}
+	}
+	data.Switch = v.here()
+	var err error
+	if data.Token, err = v.p.guard.Input(v.r); err != nil {
+		return err
+	}
+	if data.CSRF, err = v.p.guard.Meta(v.r); err != nil {
+		return err
+	}
+	if key, ok := flashKey.Take(v.s); ok {
+		data.Flash = v.lang.text(key)
+	}
+	return v.write(status, view, data)
+}
+
+// here is the address of this page, to be asked for again with GET.
+func (v *visit) here() string {
+	q := v.r.URL.Query()
+	q.Del("lang")
+	if len(q) == 0 {
+		return v.r.URL.EscapedPath() + "?lang="
+	}
+	return v.r.URL.EscapedPath() + "?" + q.Encode() + "&lang="
+}
+
+func (v *visit) write(status int, view string, data *page) error {
+	t := v.lang.views[view]
+	if t == nil {
+		return errors.New("signin: no view " + view)
+	}
+	var b bytes.Buffer
+	if err := t.ExecuteTemplate(&b, "base.html", data); err != nil {
+		return err
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", v.lang.tag)
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	h.Add("Vary", "Accept-Language, Cookie")
+	v.w.WriteHeader(status)
+	_, _ = b.WriteTo(v.w) // or the visitor has gone
+	return nil
+}
+
+// message is the view of this name.
+type message struct {
+	Title, Text string
+	Link, Words string // where to go from there
+}
+
+// tell answers with a message of the catalogue.
+func (v *visit) tell(status int, key, link string) error {
+	return v.show(status, "message", "", message{
+		Title: v.lang.text(key + ".title"), Text: v.lang.text(key + ".text"),
+		Link: v.p.cfg.Prefix + link, Words: v.lang.text(key + ".link"),
+	})
+}
+
+// fail answers a request that could not be answered as it should.
+func (p *Pages) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, key := http.StatusServiceUnavailable, "error.away"
+	var code statusError
+	switch {
+	case errors.As(err, &code):
+		status, key = int(code), "error."+strconv.Itoa(int(code))
+	case errors.Is(err, password.ErrBusy):
+		key = "error.busy"
+		w.Header().Set("Retry-After", "2")
+	default:
+		p.log.ErrorContext(r.Context(), "signin: the page could not be shown", "path", r.Pattern, "error", err)
+		w.Header().Set("Retry-After", "5")
+	}
+	p.plain(w, r, status, key)
+}
+
+// plain shows a message without a session: the store may be away.
+func (p *Pages) plain(w http.ResponseWriter, r *http.Request, status int, key string) {
+	v := &visit{p: p, w: w, r: r, lang: p.languageOf(r)}
+	if err := v.write(status, "message", &page{
+		Site: p.cfg.Site, Lang: v.lang.tag, Narrow: true,
+		Body: message{v.lang.text(key + ".title"), v.lang.text(key + ".text"), p.home, v.lang.text("error.home")},
+	}); err != nil {
+		p.log.ErrorContext(r.Context(), "signin: no message could be shown", "error", err)
+		http.Error(w, http.StatusText(status), status)
+	}
+}
+
+// deny answers what package csrf refuses: the page was from before a sign-in or
+// sign-out, or from somewhere else.
+func (p *Pages) deny(w http.ResponseWriter, r *http.Request, err error) {
+	switch status := csrf.Status(err); status {
+	case http.StatusForbidden:
+		p.plain(w, r, status, "error.stale")
+	case http.StatusServiceUnavailable:
+		p.fail(w, r, err)
+	default:
+		p.fail(w, r, statusError(status))
+	}
+}
+
+// missing is the page that is not there.
+func (v *visit) missing() error { return statusError(http.StatusNotFound) }
