@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"log"
+	"maps"
 	"slices"
 )
 
@@ -80,6 +81,7 @@ type device struct {
 	handle       []byte
 	key          crypto.Signer
 	cose         pairs
+	rawKey       []byte // in the place of cose
 	flags        byte
 	counter      uint32
 	client       map[string]any // put over the client data
@@ -133,9 +135,7 @@ func (d *device) data(flags byte, more ...[]byte) []byte {
 
 func (d *device) clientData(ceremony, challenge string) []byte {
 	c := map[string]any{"type": ceremony, "challenge": challenge, "origin": d.origin, "crossOrigin": false}
-	for k, v := range d.client {
-		c[k] = v
-	}
+	maps.Copy(c, d.client)
 	return must(json.Marshal(c))
 }
 
@@ -158,7 +158,11 @@ func (d *device) create(options []byte) []byte {
 	must(0, json.Unmarshal(options, &o))
 	d.handle = unb64(o.User.ID)
 	client := d.clientData("webauthn.create", o.Challenge)
-	data := d.data(d.flags|hasKey, make([]byte, 16), []byte{byte(len(d.id) >> 8), byte(len(d.id))}, d.id, cbor(d.cose))
+	key := cbor(d.cose)
+	if d.rawKey != nil {
+		key = d.rawKey
+	}
+	data := d.data(d.flags|hasKey, make([]byte, 16), []byte{byte(len(d.id) >> 8), byte(len(d.id))}, d.id, key)
 	return d.response(map[string]any{
 		"clientDataJSON":    b64(client),
 		"attestationObject": b64(cbor(pairs{{"fmt", d.format}, {"attStmt", d.statement}, {"authData", data}})),

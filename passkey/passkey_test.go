@@ -521,7 +521,7 @@ func TestStates(t *testing.T) {
 		// The last moment, and the one after it.
 		var s passkey.State
 		must(0, json.Unmarshal(must(json.Marshal(all["sign-in"].state)), &s))
-		time.Sleep(passkey.Lifetime - 1)
+		time.Sleep(passkey.Lifetime - time.Nanosecond)
 		u.Credentials[0].SignCount = 0
 		if err := signIn(s, d.get(all["sign-in"].options)); err != nil {
 			t.Error(err)
@@ -532,7 +532,7 @@ func TestStates(t *testing.T) {
 		if err := register(u, all["registration"].state, newDevice("ES256").create(all["registration"].options)); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		refused(t, signIn(s, d.get(all["sign-in"].options)), passkey.ErrState, "is over")
 		refused(t, confirm(u, all["confirmation"].state, d.get(all["confirmation"].options)), passkey.ErrState, "is over")
 		refused(t, register(u, all["registration"].state, newDevice("ES256").create(all["registration"].options)), passkey.ErrState, "is over")
@@ -550,12 +550,12 @@ func TestFind(t *testing.T) {
 		err  error
 		want error
 	}{
-		"nobody":                    {passkey.User{}, passkey.ErrUnknown, passkey.ErrUnknown},
-		"an outage":                 {passkey.User{}, away, away},
-		"nobody, and no error":      {passkey.User{}, nil, passkey.ErrUnknown},
-		"another person":            {other, nil, passkey.ErrUnknown},
+		"nobody":                     {passkey.User{}, passkey.ErrUnknown, passkey.ErrUnknown},
+		"an outage":                  {passkey.User{}, away, away},
+		"nobody, and no error":       {passkey.User{}, nil, passkey.ErrUnknown},
+		"another person":             {other, nil, passkey.ErrUnknown},
 		"another person, who has it": {passkey.User{Handle: other.Handle, Name: "eve", Credentials: u.Credentials}, nil, passkey.ErrUnknown},
-		"without the passkey":       {passkey.User{Handle: u.Handle, Name: "zoe"}, nil, passkey.ErrUnknown},
+		"without the passkey":        {passkey.User{Handle: u.Handle, Name: "zoe"}, nil, passkey.ErrUnknown},
 	} {
 		options, state, err := p.BeginSignIn()
 		if err != nil {

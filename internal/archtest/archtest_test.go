@@ -30,8 +30,15 @@ var fences = []struct {
 	{"password", []string{"password/internal", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text"}, "hashes are made by the Go project's own packages"},
 	{"throttle", nil, "a few buckets need nobody"},
 	{"throttle/throttletest", []string{"throttle"}, "third parties import it into their tests"},
+	{"passkey", []string{"internal/static", "github.com/go-webauthn", "github.com/fxamacker/cbor", "github.com/go-viper/mapstructure", "github.com/golang-jwt/jwt", "github.com/google/go-tpm", "github.com/google/uuid", "github.com/philhofer/fwd", "github.com/tinylib/msgp", "github.com/x448/float16", "golang.org/x/crypto", "golang.org/x/sys"}, "go-webauthn brings much for attestation, which nobody else here shall have to carry"},
 	{"account", []string{"golang.org/x/text"}, "names are compared with the Unicode tables; hashes, factors and pages are other packages'"},
 	{"account/accounttest", []string{"account", "golang.org/x/text"}, "third parties import it into their tests"},
+	{"signin", []string{
+		"session", "csrf", "captcha", "password", "throttle", "passkey", "account", "internal/headers", "internal/static", "internal/spent", "internal/retry",
+		"github.com/boombuler/barcode", "github.com/pquerna/otp", "github.com/go-webauthn", "github.com/fxamacker/cbor", "github.com/go-viper/mapstructure",
+		"github.com/golang-jwt/jwt", "github.com/google/go-tpm", "github.com/google/uuid", "github.com/philhofer/fwd", "github.com/tinylib/msgp", "github.com/x448/float16",
+		"golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text",
+	}, "the pages know no store and send no mail: which ones, the program says"},
 	{"store/memory", []string{"session", "internal/spent"}, "the default store must cost nothing to import"},
 	{"store/sqlite", []string{"session", "account", "golang.org/x/text", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
 	{"store/redis", []string{"session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
@@ -40,7 +47,7 @@ var fences = []struct {
 }
 
 // order is the way a request flows. A package may import those before it.
-var order = []string{"session", "csrf", "captcha", "password", "throttle", "account", "signin", "store", "examples", "cmd"}
+var order = []string{"session", "csrf", "captcha", "password", "throttle", "passkey", "account", "signin", "store", "examples", "cmd"}
 
 func deps(t *testing.T, args ...string) []string {
 	t.Helper()
@@ -99,6 +106,9 @@ func TestOrder(t *testing.T) {
 		for _, imp := range words[1:] {
 			if strings.HasPrefix(imp, module+"/") && rank(imp) > rank(pkg) {
 				t.Errorf("%s imports %s, which stands after it", pkg, imp)
+			}
+			if strings.HasPrefix(imp, "github.com/go-webauthn/") && pkg != module+"/passkey" {
+				t.Errorf("%s imports %s: its policy is package passkey's to keep", pkg, imp)
 			}
 		}
 	}
