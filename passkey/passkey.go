@@ -136,8 +136,8 @@ func New(cfg Config) (*Passkeys, error) {
 		},
 		AttestationPreference: protocol.PreferNoAttestation,
 		Timeouts:              webauthn.TimeoutsConfig{Login: timeout, Registration: timeout},
-		// Some password managers report on extensions that nobody asked for, and
-		// section 7.1, step 20 lets us not care.
+		// Some password managers report on extensions that nobody asked for, which
+		// sections 7.1 and 7.2 leave to us.
 		ExtensionsUnsolicitedOutputPolicy: protocol.UnsolicitedOutputPolicyIgnore,
 	})
 	if err != nil {
@@ -251,7 +251,7 @@ const (
 )
 
 func newState(purpose string, challenge, handle []byte) State {
-	return State{purpose, slices.Clone(challenge), slices.Clone(handle), time.Now().Add(Lifetime)}
+	return State{purpose, challenge, handle, time.Now().Add(Lifetime)}
 }
 
 // session returns the state as the library wants it, if it is good for that.

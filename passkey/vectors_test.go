@@ -58,7 +58,7 @@ func readVectors(t testing.TB) (*passkey.Passkeys, []vector) {
 func TestVectors(t *testing.T) {
 	const (
 		right      = ""
-		unverified = "not verified"
+		unverified = "person was not"
 		framed     = "frame"
 	)
 	want := map[string][2]string{
