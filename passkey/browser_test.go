@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
@@ -155,50 +154,19 @@ func (s *server) credentials() []passkey.Credential {
 }
 
 // call sends a command of the debugger's protocol.
-func call[P, R any](t testing.TB, tab *browser.Tab, command cdp.Command[P, R], params P) (result R) {
-	t.Helper()
-	tab.Do(t, chromedp.Func(func(ctx context.Context, target *chromedp.Target) (err error) {
-		result, err = cdp.Call(ctx, target, command, params)
-		return err
-	}))
-	return result
-}
-
 // open shows the page, in a browser without authenticators until plug gives it some.
 func (s *server) open(t testing.TB, b *browser.Browser) *browser.Tab {
 	t.Helper()
 	tab := b.Tab(t)
-	call(t, tab, webauthn.Enable, webauthn.EnableParams{})
+	browser.Call(t, tab, webauthn.Enable, webauthn.EnableParams{})
 	tab.Do(t, chromedp.Navigate(s.url))
-	wait(t, tab, `typeof ceremony === "function"`)
+	tab.Wait(t, `typeof ceremony === "function"`)
 	return tab
-}
-
-// plug gives the browser an authenticator.
-func plug(t testing.TB, tab *browser.Tab, transport webauthn.AuthenticatorTransport, person bool) webauthn.AuthenticatorID {
-	t.Helper()
-	return call(t, tab, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
-		Options: &webauthn.VirtualAuthenticatorOptions{
-			Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: transport,
-			HasResidentKey: true, HasUserVerification: true, IsUserVerified: person, AutomaticPresenceSimulation: true,
-		},
-	}).AuthenticatorID
 }
 
 func unplug(t testing.TB, tab *browser.Tab, id webauthn.AuthenticatorID) {
 	t.Helper()
-	call(t, tab, webauthn.RemoveVirtualAuthenticator, webauthn.RemoveVirtualAuthenticatorParams{AuthenticatorID: id})
-}
-
-func wait(t testing.TB, tab *browser.Tab, expression string) {
-	t.Helper()
-	for range 1500 {
-		if browser.Get(t, tab, chromedp.Evaluate[bool]("!!("+expression+")")) {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("for half a minute not true: %s", expression)
+	browser.Call(t, tab, webauthn.RemoveVirtualAuthenticator, webauthn.RemoveVirtualAuthenticatorParams{AuthenticatorID: id})
 }
 
 // says runs an asynchronous expression, which must give this text.
@@ -227,7 +195,7 @@ func TestBrowser(t *testing.T) {
 			tab := s.open(t, b)
 			tab.Do(t, chromedp.Evaluate[chromedp.Void]("{"+before+"}"))
 			says(t, tab, `passkey.supported()`, "true")
-			first := plug(t, tab, webauthn.AuthenticatorTransportInternal, true)
+			first := tab.Authenticator(t, webauthn.AuthenticatorTransportInternal, true)
 			says(t, tab, `ceremony("registration")`, "registered")
 			says(t, tab, `ceremony("sign-in")`, "signed in as zoe")
 			says(t, tab, `ceremony("confirmation")`, "confirmed")
@@ -235,7 +203,7 @@ func TestBrowser(t *testing.T) {
 			// What is there already is not made again, but on another authenticator.
 			says(t, tab, `ceremony("registration")`, "InvalidStateError")
 			unplug(t, tab, first)
-			second := plug(t, tab, webauthn.AuthenticatorTransportUsb, true)
+			second := tab.Authenticator(t, webauthn.AuthenticatorTransportUsb, true)
 			says(t, tab, `ceremony("registration")`, "registered")
 			says(t, tab, `ceremony("sign-in")`, "signed in as zoe")
 			got := s.credentials()
@@ -250,7 +218,7 @@ func TestBrowser(t *testing.T) {
 			s.mu.Unlock()
 			says(t, tab, `ceremony("sign-in")`, "passkey: no such credential: sign-in: the person has no such passkey")
 			says(t, tab, `passkey.unknown(asked, response)`, "undefined")
-			if left := call(t, tab, webauthn.GetCredentials, webauthn.GetCredentialsParams{AuthenticatorID: second}).Credentials; len(left) != 0 {
+			if left := browser.Call(t, tab, webauthn.GetCredentials, webauthn.GetCredentialsParams{AuthenticatorID: second}).Credentials; len(left) != 0 {
 				t.Errorf("the browser keeps %d passkeys that it was told are unknown", len(left))
 			}
 		})
@@ -261,17 +229,17 @@ func TestBrowser(t *testing.T) {
 func TestBrowserRefused(t *testing.T) {
 	s := newServer(t)
 	tab := s.open(t, browser.Start(t))
-	id := plug(t, tab, webauthn.AuthenticatorTransportInternal, false)
+	id := tab.Authenticator(t, webauthn.AuthenticatorTransportInternal, false)
 	says(t, tab, `ceremony("registration")`, "NotAllowedError")
-	call(t, tab, webauthn.SetUserVerified, webauthn.SetUserVerifiedParams{AuthenticatorID: id, IsUserVerified: true})
+	browser.Call(t, tab, webauthn.SetUserVerified, webauthn.SetUserVerifiedParams{AuthenticatorID: id, IsUserVerified: true})
 	says(t, tab, `ceremony("registration")`, "registered")
-	call(t, tab, webauthn.SetUserVerified, webauthn.SetUserVerifiedParams{AuthenticatorID: id, IsUserVerified: false})
+	browser.Call(t, tab, webauthn.SetUserVerified, webauthn.SetUserVerifiedParams{AuthenticatorID: id, IsUserVerified: false})
 	says(t, tab, `ceremony("sign-in")`, "NotAllowedError")
 	says(t, tab, `ceremony("confirmation")`, "NotAllowedError")
 
 	// An authenticator that has none of these.
 	unplug(t, tab, id)
-	plug(t, tab, webauthn.AuthenticatorTransportInternal, true)
+	tab.Authenticator(t, webauthn.AuthenticatorTransportInternal, true)
 	says(t, tab, `ceremony("confirmation", {signal: AbortSignal.timeout(2000)}).then((said) => said === "NotAllowedError" || said === "TimeoutError")`, "true")
 
 	says(t, tab, `ceremony("sign-in", {signal: AbortSignal.abort("no more")})`, "no more")
@@ -283,12 +251,12 @@ func TestBrowserRefused(t *testing.T) {
 func TestBrowserAutofill(t *testing.T) {
 	s := newServer(t)
 	tab := s.open(t, browser.Start(t))
-	id := plug(t, tab, webauthn.AuthenticatorTransportInternal, true)
+	id := tab.Authenticator(t, webauthn.AuthenticatorTransportInternal, true)
 	says(t, tab, `ceremony("registration")`, "registered")
 	says(t, tab, `passkey.conditional()`, "true")
 
 	present := func(is bool) {
-		call(t, tab, webauthn.SetAutomaticPresenceSimulation, webauthn.SetAutomaticPresenceSimulationParams{AuthenticatorID: id, Enabled: is})
+		browser.Call(t, tab, webauthn.SetAutomaticPresenceSimulation, webauthn.SetAutomaticPresenceSimulationParams{AuthenticatorID: id, Enabled: is})
 	}
 	begin := func() {
 		t.Helper()
@@ -308,17 +276,17 @@ func TestBrowserAutofill(t *testing.T) {
 	}
 
 	begin()
-	wait(t, tab, `window.said === "signed in as zoe"`)
+	tab.Wait(t, `window.said === "signed in as zoe"`)
 
 	// From now on nobody chooses anything.
 	present(false)
 	waits()
 	tab.Do(t, chromedp.Evaluate[chromedp.Void](`controller.abort()`))
-	wait(t, tab, `window.said === "AbortError"`)
+	tab.Wait(t, `window.said === "AbortError"`)
 
 	waits()
 	present(true) // this is for what comes after
 	says(t, tab, `ceremony("confirmation")`, "confirmed")
-	wait(t, tab, `window.said === "AbortError"`)
+	tab.Wait(t, `window.said === "AbortError"`)
 	says(t, tab, `(controller.abort(), ceremony("sign-in"))`, "signed in as zoe")
 }

@@ -14,8 +14,9 @@ import (
 // confirmForm is what the view is given.
 type confirmForm struct {
 	Next     string
-	Password bool // it is asked for
-	Code     bool // it is asked for
+	Passkeys string // settings of their script
+	Password bool   // it is asked for
+	Code     bool   // it is asked for
 	Errors   map[string]string
 	Error    string
 }
@@ -24,8 +25,16 @@ func (v *visit) confirmPage() error { return v.showConfirm(http.StatusOK, nil, "
 
 func (v *visit) showConfirm(status int, problems map[string]string, problem string) error {
 	return v.show(status, "confirm", "manager", confirmForm{
-		Next: v.next(), Password: v.me.Password != "", Code: v.me.TwoFactors(), Errors: problems, Error: problem,
+		Next: v.next(), Passkeys: v.myPasskeys(), Password: v.me.Password != "", Code: v.me.TwoFactors(), Errors: problems, Error: problem,
 	})
+}
+
+// myPasskeys are the settings by which one of one's own confirms.
+func (v *visit) myPasskeys() string {
+	if len(v.me.Passkeys) == 0 {
+		return ""
+	}
+	return v.passkeys("/confirm/passkey", v.next(), false)
 }
 
 // confirm asks for all factors again.
@@ -60,6 +69,14 @@ func (v *visit) confirm() error {
 // confirmed remembers that whoever is signed in has shown so now, under another
 // identifier (ASVS 5.0, 7.2.4), and leads on.
 func (v *visit) confirmed(next string) error {
+	if err := v.confirmedNow(); err != nil {
+		return err
+	}
+	http.Redirect(v.w, v.r, next, http.StatusSeeOther)
+	return errAnswered
+}
+
+func (v *visit) confirmedNow() error {
 	if err := v.p.cfg.Throttle.Succeeded(v.ctx, v.attempt(v.me.Name)); err != nil {
 		v.p.log.WarnContext(v.ctx, "signin: an attempt stays counted", "error", err)
 	}
@@ -69,8 +86,7 @@ func (v *visit) confirmed(next string) error {
 		return err
 	}
 	v.note(ConfirmedAgain, v.me, "")
-	http.Redirect(v.w, v.r, next, http.StatusSeeOther)
-	return errAnswered
+	return nil
 }
 
 // choice is a form in which a password is chosen.

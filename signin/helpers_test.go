@@ -106,6 +106,7 @@ func newSite(t testing.TB, change ...func(*signin.Config)) *site {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(cfg.Prefix+"/", s.pages)
+	mux.HandleFunc("/favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.Handle("/app/", s.pages.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		me, _ := signin.PersonFrom(r.Context())
 		fmt.Fprintf(w, "app of %s", me.Name)

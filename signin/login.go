@@ -25,11 +25,12 @@ func (v *visit) index() error { return v.show(http.StatusOK, "index", "index", n
 
 // loginForm is what the view is given.
 type loginForm struct {
-	Name    string
-	Next    string
-	Error   string // about the whole
-	Captcha template.HTML
-	Wait    int // seconds
+	Name     string
+	Next     string
+	Error    string // about the whole
+	Captcha  template.HTML
+	Wait     int    // seconds
+	Passkeys string // settings of their script
 }
 
 func (v *visit) loginPage() error {
@@ -47,6 +48,7 @@ func (v *visit) showLogin(status int, f loginForm, ask form.Ask) (err error) {
 	if to := v.next(); to != v.p.home {
 		f.Next = to
 	}
+	f.Passkeys = v.passkeys("/login/passkey", f.Next, true)
 	return v.show(status, "login", "login", f)
 }
 

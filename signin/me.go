@@ -68,6 +68,8 @@ func (v *visit) others() (n int, err error) {
 type managerBody struct {
 	Sessions []sessionRow
 	Others   int
+	Passkeys []passkeyRow
+	Make     string // settings of the script that makes one
 }
 
 func (v *visit) manager() error {
@@ -75,7 +77,7 @@ func (v *visit) manager() error {
 	if err != nil {
 		return err
 	}
-	b := managerBody{Sessions: rows}
+	b := managerBody{Sessions: rows, Passkeys: passkeyRows(v.me), Make: v.passkeys("/manager/passkeys", "", false)}
 	for _, r := range rows {
 		if !r.Here {
 			b.Others++

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/csrf"
 	"github.com/seed-64ad3862/gatehouse/internal/headers"
 	"github.com/seed-64ad3862/gatehouse/internal/static"
+	"github.com/seed-64ad3862/gatehouse/passkey"
 	"github.com/seed-64ad3862/gatehouse/password"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/throttle"
@@ -122,7 +123,10 @@ type Pages struct {
 	statics  *static.Files
 	form     *form.Form // nil: no captcha
 	guard    *csrf.Protection
-	known    []byte // the key of cookies that know a device
+	known    []byte            // the key of cookies that know a device
+	keys     *passkey.Passkeys // nil: there are none
+	module   string            // the address of their script
+	scripts  http.Handler
 	handler  http.Handler
 	log      *slog.Logger
 	insecure bool
@@ -164,6 +168,9 @@ func build(ctx context.Context, cfg Config) (*Pages, error) {
 	}); err != nil {
 		return nil, err
 	}
+	if err := p.makePasskeys(); err != nil {
+		return nil, err
+	}
 	if p.statics, err = static.New(cfg.Prefix+"/Statics/", overlay{cfg.Statics, sub(files, "static")}); err != nil {
 		return nil, err
 	}
@@ -172,6 +179,21 @@ func build(ctx context.Context, cfg Config) (*Pages, error) {
 	}
 	p.handler = p.routes()
 	return p, nil
+}
+
+// makePasskeys makes them, but for a site that browsers would refuse them: one
+// without a name, or of plain HTTP.
+func (p *Pages) makePasskeys() (err error) {
+	host := p.origin.Hostname()
+	if _, err := netip.ParseAddr(host); err == nil || p.insecure && host != "localhost" && !strings.HasSuffix(host, ".localhost") {
+		p.log.Info("signin: there are no passkeys at this public URL: they need a name, and https unless that is localhost", "url", p.cfg.PublicURL)
+		return nil
+	}
+	if p.keys, err = passkey.New(passkey.Config{Origins: []string{originOf(p.origin)}, Name: p.cfg.Site}); err != nil {
+		return err
+	}
+	p.scripts, p.module, err = passkey.Script(p.cfg.Prefix + "/passkey/")
+	return err
 }
 
 // configure fills the defaults in.
@@ -297,6 +319,16 @@ func (p *Pages) routes() http.Handler {
 	mux.Handle("GET "+at+"/Statics/", p.statics)
 	if p.form != nil {
 		mux.Handle(at+"/check_code/", p.form)
+	}
+	if p.keys != nil {
+		mux.Handle("GET "+at+"/passkey/", p.scripts)
+		page("POST /login/passkey/options", (*visit).loginOptions)
+		page("POST /login/passkey", (*visit).loginPasskey)
+		page("POST /confirm/passkey/options", (*visit).confirmOptions, (*visit).signedIn)
+		page("POST /confirm/passkey", (*visit).confirmPasskey, (*visit).signedIn)
+		page("POST /manager/passkeys/options", (*visit).passkeyOptions, (*visit).signedIn, (*visit).recently)
+		page("POST /manager/passkeys", (*visit).addPasskey, (*visit).signedIn, (*visit).recently)
+		page("POST /manager/passkeys/change", (*visit).changePasskey, (*visit).signedIn, (*visit).recently)
 	}
 	page("GET /{$}", (*visit).root)
 	page("GET /index", (*visit).index)

@@ -97,18 +97,6 @@ func (s *site) asked(prefix string) (n int) {
 	return n
 }
 
-// wait waits until an expression is true.
-func wait(t testing.TB, tab *browser.Tab, expression string) {
-	t.Helper()
-	for range 3000 {
-		if browser.Get(t, tab, chromedp.Evaluate[bool]("!!("+expression+")")) {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("for a minute not true: %s", expression)
-}
-
 func value[T any](t testing.TB, tab *browser.Tab, expression string) T {
 	t.Helper()
 	return browser.Get(t, tab, chromedp.Evaluate[T](expression))
@@ -118,7 +106,7 @@ func value[T any](t testing.TB, tab *browser.Tab, expression string) T {
 func open(t testing.TB, tab *browser.Tab, address string) {
 	t.Helper()
 	tab.Do(t, chromedp.Navigate(address))
-	wait(t, tab, `document.querySelector(".captcha-tools")?.hidden === false`)
+	tab.Wait(t, `document.querySelector(".captcha-tools")?.hidden === false`)
 }
 
 const (
@@ -141,7 +129,7 @@ func TestPictures(t *testing.T) {
 			tab := b.Tab(t)
 			tab.Screen(t, 360, 640, dark)
 			open(t, tab, s.URL+"?language="+language)
-			wait(t, tab, shown+".naturalWidth === 240")
+			tab.Wait(t, shown+".naturalWidth === 240")
 			if got := value[string](t, tab, shown+".currentSrc"); strings.HasSuffix(got, ".dark.gif") != dark {
 				t.Errorf("dark %v: %s", dark, got)
 			}
@@ -150,26 +138,26 @@ func TestPictures(t *testing.T) {
 
 			was := value[string](t, tab, id)
 			tab.Do(t, chromedp.SendKeys(chromedp.CSS(".captcha-answer"), "abc"), click(".captcha-new"))
-			wait(t, tab, id+` !== "`+was+`" && `+status)
-			wait(t, tab, shown+`.currentSrc.includes(`+id+`) && `+shown+`.complete && document.activeElement.value === ""`)
+			tab.Wait(t, id+` !== "`+was+`" && `+status)
+			tab.Wait(t, shown+`.currentSrc.includes(`+id+`) && `+shown+`.complete && document.activeElement.value === ""`)
 
 			tab.Do(t, click(".captcha-play"))
-			wait(t, tab, shown+".naturalWidth === 120")
+			tab.Wait(t, shown+".naturalWidth === 120")
 			if got := value[float64](t, tab, shown+".getBoundingClientRect().width"); got != 240 {
 				t.Errorf("the film is %v pixels wide", got)
 			}
 			tab.Accessible(t)
 			tab.Screenshot(t, fmt.Sprintf("%s-%v-film", language, dark))
 			tab.Do(t, click(".captcha-play"))
-			wait(t, tab, shown+".naturalWidth === 240")
+			tab.Wait(t, shown+".naturalWidth === 240")
 
 			// A wrong answer is told beside the field, with a new picture.
 			tab.Do(t, chromedp.SendKeys(chromedp.CSS("#text"), "kept"), chromedp.SendKeys(chromedp.CSS(".captcha-answer"), "wrong"+kb.Enter))
-			wait(t, tab, `document.querySelector(".captcha-error") && document.querySelector(".captcha-tools")?.hidden === false`)
+			tab.Wait(t, `document.querySelector(".captcha-error") && document.querySelector(".captcha-tools")?.hidden === false`)
 			if value[string](t, tab, `document.querySelector("#text").value`) != "kept" {
 				t.Error("what was typed is lost")
 			}
-			wait(t, tab, shown+".naturalWidth === 240")
+			tab.Wait(t, shown+".naturalWidth === 240")
 			tab.Accessible(t)
 			tab.Screenshot(t, fmt.Sprintf("%s-%v-wrong", language, dark))
 
@@ -199,7 +187,7 @@ func TestKeyboard(t *testing.T) {
 	tab.Do(t, chromedp.Focus(chromedp.CSS(".captcha-new")))
 	was := value[string](t, tab, id)
 	tab.Do(t, chromedp.KeyEvent(" "))
-	wait(t, tab, id+` !== "`+was+`" && document.activeElement.className === "captcha-answer"`)
+	tab.Wait(t, id+` !== "`+was+`" && document.activeElement.className === "captcha-answer"`)
 }
 
 // TestSound: both paces are decoded and played, stop when told to, and the digits
@@ -219,19 +207,19 @@ func TestSound(t *testing.T) {
 		for i, selector := range []string{".captcha-listen", ".captcha-listen + .captcha-listen"} {
 			name := value[string](t, tab, `document.querySelector("`+selector+`").textContent`)
 			tab.Do(t, click(selector))
-			wait(t, tab, fmt.Sprintf("played[%d]?.duration > 3", i))
+			tab.Wait(t, fmt.Sprintf("played[%d]?.duration > 3", i))
 			tab.Accessible(t)
-			wait(t, tab, fmt.Sprintf("played[%d].ended", i))
-			wait(t, tab, `document.querySelector("`+selector+`").textContent === "`+name+`" && document.activeElement.className === "captcha-answer"`)
+			tab.Wait(t, fmt.Sprintf("played[%d].ended", i))
+			tab.Wait(t, `document.querySelector("`+selector+`").textContent === "`+name+`" && document.activeElement.className === "captcha-answer"`)
 		}
 		if value[bool](t, tab, "played[0].duration >= played[1].duration") {
 			t.Error("slowly is not slower")
 		}
 		// Begun and stopped.
 		tab.Do(t, click(".captcha-listen"))
-		wait(t, tab, "played[2]?.currentTime > 0")
+		tab.Wait(t, "played[2]?.currentTime > 0")
 		tab.Do(t, click(".captcha-listen"))
-		wait(t, tab, "played[2].paused && !"+status)
+		tab.Wait(t, "played[2].paused && !"+status)
 	}
 }
 
@@ -252,7 +240,7 @@ func TestWork(t *testing.T) {
 		t.Error("who only looks has to work")
 	}
 	tab.Do(t, chromedp.SendKeys(chromedp.CSS("#text"), "x"))
-	wait(t, tab, `document.querySelector("[name=captcha_work]").value`)
+	tab.Wait(t, `document.querySelector("[name=captcha_work]").value`)
 	tab.Do(t, click("#send"))
 	tab.Shows(t, "through")
 
@@ -266,8 +254,8 @@ func TestWork(t *testing.T) {
 	tab = b.Tab(t)
 	open(t, tab, s.URL+"?by=1")
 	tab.Do(t, chromedp.Evaluate[chromedp.Void](`Object.defineProperty(crypto, "subtle", {value: undefined})`), chromedp.SendKeys(chromedp.CSS("#text"), "x"))
-	wait(t, tab, `document.querySelector(".captcha-code").checkVisibility() && document.activeElement.className === "captcha-answer"`)
-	wait(t, tab, shown+".naturalWidth === 240")
+	tab.Wait(t, `document.querySelector(".captcha-code").checkVisibility() && document.activeElement.className === "captcha-answer"`)
+	tab.Wait(t, shown+".naturalWidth === 240")
 	tab.Accessible(t)
 	tab.Screenshot(t, "instead")
 
@@ -275,12 +263,12 @@ func TestWork(t *testing.T) {
 	tab = b.Tab(t)
 	open(t, tab, s.URL+"?by=1")
 	tab.Do(t, chromedp.SendKeys(chromedp.CSS("#text"), "x"))
-	wait(t, tab, `document.querySelector("[name=captcha_work]").value`)
+	tab.Wait(t, `document.querySelector("[name=captcha_work]").value`)
 	tab.Do(t, chromedp.Evaluate[chromedp.Void](`fetch("", {method: "POST", body: new URLSearchParams(new FormData(document.forms[0]))}).then(() => {
 		dispatchEvent(new PageTransitionEvent("pageshow", {persisted: true}));
 		window.back = true;
 	})`))
-	wait(t, tab, "window.back")
+	tab.Wait(t, "window.back")
 	tab.Do(t, click("#send"))
 	tab.Shows(t, "through")
 	s.mu.Lock()
@@ -295,7 +283,7 @@ func TestWork(t *testing.T) {
 	tab = b.Tab(t)
 	open(t, tab, s.URL+"?by=1")
 	tab.Do(t, chromedp.Evaluate[chromedp.Void](`document.querySelector("[name=captcha_work]").value = "e30="; document.forms[0].submit()`))
-	wait(t, tab, `document.querySelector(".captcha-error") && document.querySelector(".captcha-tools").hidden === false`)
+	tab.Wait(t, `document.querySelector(".captcha-error") && document.querySelector(".captcha-tools").hidden === false`)
 	if value[bool](t, tab, `document.querySelector(".captcha-code").checkVisibility()`) || value[string](t, tab, status) == "" {
 		t.Error("a picture is asked of somebody whose work was refused, or nothing is said")
 	}
@@ -307,7 +295,7 @@ func TestWork(t *testing.T) {
 	tab = b.Tab(t)
 	open(t, tab, s.URL+"?by=2")
 	tab.Do(t, chromedp.SendKeys(chromedp.CSS(".captcha-answer"), "wrong"+kb.Enter))
-	wait(t, tab, `document.querySelector(".captcha-error")`)
+	tab.Wait(t, `document.querySelector(".captcha-error")`)
 	if got := value[string](t, tab, `document.querySelector(".captcha-error").textContent`); !strings.Contains(got, "picture says") {
 		t.Errorf("told %q", got)
 	}
@@ -321,22 +309,22 @@ func TestLate(t *testing.T) {
 	open(t, tab, s.URL+"?by=2")
 	was := value[string](t, tab, id)
 	tab.Do(t, chromedp.SendKeys(chromedp.CSS("#text"), "x"))
-	wait(t, tab, `document.querySelector("[name=captcha_work]").value`)
-	wait(t, tab, `!document.querySelector("[name=captcha_work]").value && performance.now() > 4000`) // both are over
+	tab.Wait(t, `document.querySelector("[name=captcha_work]").value`)
+	tab.Wait(t, `!document.querySelector("[name=captcha_work]").value && performance.now() > 4000`) // both are over
 	if value[string](t, tab, id) != was {
 		t.Error("a challenge is exchanged that nobody looks at")
 	}
 	// Without focus on the part.
 	tab.Do(t, chromedp.Evaluate[chromedp.Void](`document.querySelector(".captcha-answer").value = "abcde"; document.forms[0].requestSubmit()`))
-	wait(t, tab, id+` !== "`+was+`"`)
-	wait(t, tab, `document.querySelector(".captcha-answer").value === "" && `+status)
+	tab.Wait(t, id+` !== "`+was+`"`)
+	tab.Wait(t, `document.querySelector(".captcha-answer").value === "" && `+status)
 	s.mu.Lock()
 	if len(s.errs) != 0 {
 		t.Errorf("the form was sent: %v", s.errs)
 	}
 	s.mu.Unlock()
 	tab.Do(t, chromedp.SendKeys(chromedp.CSS(".captcha-answer"), "wrong"+kb.Enter))
-	wait(t, tab, `document.querySelector(".captcha-error")?.textContent.includes("picture says")`)
+	tab.Wait(t, `document.querySelector(".captcha-error")?.textContent.includes("picture says")`)
 	if s.asked("POST /captcha/work") == 0 {
 		t.Error("the work was not renewed")
 	}
@@ -373,16 +361,16 @@ func TestNoScript(t *testing.T) {
 			}),
 			chromedp.Navigate(fmt.Sprintf("%s?by=%d", s.URL, by)),
 		)
-		wait(t, tab, shown+".naturalWidth === 240")
+		tab.Wait(t, shown+".naturalWidth === 240")
 		if value[bool](t, tab, `document.querySelector("button.captcha-new").checkVisibility()`) {
 			t.Error("there are buttons that do nothing")
 		}
 		tab.Screenshot(t, fmt.Sprintf("noscript-%d", by))
 		was := value[string](t, tab, id)
 		tab.Do(t, chromedp.SendKeys(chromedp.CSS("#text"), "kept"), click("[name=captcha_new]"))
-		wait(t, tab, `document.querySelector("[name=captcha_id]") && `+id+` !== "`+was+`" && document.querySelector("#text").value === "kept" && !document.querySelector("[aria-invalid]")`)
+		tab.Wait(t, `document.querySelector("[name=captcha_id]") && `+id+` !== "`+was+`" && document.querySelector("#text").value === "kept" && !document.querySelector("[aria-invalid]")`)
 		tab.Do(t, chromedp.SendKeys(chromedp.CSS(".captcha-answer"), "wrong"+kb.Enter))
-		wait(t, tab, `document.querySelector("[aria-invalid]")`)
+		tab.Wait(t, `document.querySelector("[aria-invalid]")`)
 		if got := value[int](t, tab, `document.querySelectorAll(".captcha-tools a[href$='.wav']").length`); got != 2 {
 			t.Errorf("%d sounds", got)
 		}

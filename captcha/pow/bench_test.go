@@ -109,7 +109,7 @@ func BenchmarkTry(b *testing.B) {
 			} else {
 				s := newSite(b, theirs, theWidget, "")
 				tab.Do(b, chromedp.Navigate(s.URL))
-				wait(b, tab, `globalThis.$altcha`)
+				tab.Wait(b, `globalThis.$altcha`)
 			}
 			for _, cost := range costs {
 				b.Run(fmt.Sprint("cost=", cost), func(b *testing.B) {

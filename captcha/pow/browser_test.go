@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -128,19 +127,7 @@ func openSolver(t testing.TB, tab *browser.Tab, policy string) {
 	t.Helper()
 	s := newSite(t, policy, `<script type=module src=/page.js></script>`, `<input type=hidden name=altcha>`)
 	tab.Do(t, chromedp.Navigate(s.URL))
-	wait(t, tab, `typeof solve === "function"`)
-}
-
-// wait waits until an expression is true.
-func wait(t testing.TB, tab *browser.Tab, expression string) {
-	t.Helper()
-	for range 3000 {
-		if browser.Get(t, tab, chromedp.Evaluate[bool]("!!("+expression+")")) {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("for a minute not true: %s", expression)
+	tab.Wait(t, `typeof solve === "function"`)
 }
 
 // async runs the body of an asynchronous function.
@@ -315,7 +302,7 @@ func TestWidget(t *testing.T) {
 	s := newSite(t, theirs, theWidget, `<altcha-widget challenge="/pow"></altcha-widget>`)
 	tab := browser.Start(t).Tab(t)
 	tab.Do(t, chromedp.Navigate(s.URL), chromedp.Click(tick))
-	wait(t, tab, state("verified"))
+	tab.Wait(t, state("verified"))
 	tab.Do(t, chromedp.Click(chromedp.CSS("#send")))
 	tab.Shows(t, "verified: <nil>")
 }
@@ -331,20 +318,20 @@ func TestWidgetCode(t *testing.T) {
 	)
 	open := func() {
 		tab.Do(t, chromedp.Navigate(s.URL), chromedp.Click(tick))
-		wait(t, tab, state("code"))
+		tab.Wait(t, state("code"))
 	}
 
 	open()
 	tab.Do(t, chromedp.SendKeys(input, "22222"+kb.Enter))
-	wait(t, tab, state("error"))
+	tab.Wait(t, state("error"))
 
 	// Our picture, and another one.
 	open()
-	wait(t, tab, picture+`.naturalWidth === 240`)
+	tab.Wait(t, picture+`.naturalWidth === 240`)
 	first := s.picture.last()
 	address := browser.Get(t, tab, chromedp.Evaluate[string](picture+`.src`))
 	tab.Do(t, chromedp.Click(chromedp.CSS(buttons+":last-of-type")))
-	wait(t, tab, picture+`?.naturalHeight === 80 && `+picture+`.src !== "`+address+`"`)
+	tab.Wait(t, picture+`?.naturalHeight === 80 && `+picture+`.src !== "`+address+`"`)
 	if s.picture.last() == first {
 		t.Errorf("the code is %s again", first)
 	}
@@ -356,13 +343,13 @@ func TestWidgetCode(t *testing.T) {
 	// Our sound, played to its end.
 	tab.Do(t, chromedp.Click(chromedp.CSS(buttons+":first-of-type")))
 	const audio = `document.querySelector("altcha-widget audio")`
-	wait(t, tab, audio+`?.ended`)
+	tab.Wait(t, audio+`?.ended`)
 	if d := browser.Get(t, tab, chromedp.Evaluate[float64](audio+`.duration`)); d != 1 || s.sound.last() != s.picture.last() {
 		t.Errorf("played %v s of the code %q, the picture has %q", d, s.sound.last(), s.picture.last())
 	}
 
 	tab.Do(t, chromedp.SendKeys(input, strings.ToLower(s.picture.last())+kb.Enter))
-	wait(t, tab, state("verified"))
+	tab.Wait(t, state("verified"))
 	tab.Do(t, chromedp.Click(chromedp.CSS("#send")))
 	tab.Shows(t, "verified: <nil>")
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
 	"github.com/seed-64ad3862/gatehouse/internal/needs"
@@ -86,12 +89,22 @@ type Tab struct {
 	ctx context.Context
 
 	mu       sync.Mutex
+	allowed  []string
 	problems []string
+}
+
+// Allow lets the browser complain about what has this text in it, such as the
+// address of a page that is not there.
+func (tab *Tab) Allow(text string) {
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	tab.allowed = append(tab.allowed, text)
 }
 
 // Tab opens a tab. The test fails if, until it ends, there is anything that the
 // browser complains about in it: an error on the console or not caught, something
-// that does not load, a violation of the content security policy.
+// that does not load, a violation of the content security policy. A page with the
+// status 422 is no error: it says what is wrong with a form.
 func (b *Browser) Tab(t testing.TB) *Tab {
 	t.Helper()
 	tab := &Tab{}
@@ -116,6 +129,9 @@ func (tab *Tab) event(e any) {
 	var problem string
 	switch e := e.(type) {
 	case *log.EventEntryAdded:
+		if strings.HasSuffix(e.Entry.Text, "status of 422 (Unprocessable Entity)") {
+			return
+		}
 		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
 			problem = fmt.Sprintf("%s %s: %s (%s)", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
 		}
@@ -142,7 +158,9 @@ func (tab *Tab) event(e any) {
 	}
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
-	tab.problems = append(tab.problems, problem)
+	if !slices.ContainsFunc(tab.allowed, func(text string) bool { return strings.Contains(problem, text) }) {
+		tab.problems = append(tab.problems, problem)
+	}
 }
 
 // Do does what the actions say, one after the other. It fails the test if one of
@@ -162,6 +180,47 @@ func Get[T any](t testing.TB, tab *Tab, action chromedp.Action[T]) T {
 		t.Fatalf("browser: %v", err)
 	}
 	return v
+}
+
+// Call is [Tab.Do] for a command of the protocol.
+func Call[P, R any](t testing.TB, tab *Tab, command cdp.Command[P, R], params P) (result R) {
+	t.Helper()
+	tab.Do(t, chromedp.Func(func(ctx context.Context, target *chromedp.Target) (err error) {
+		result, err = cdp.Call(ctx, target, command, params)
+		return err
+	}))
+	return result
+}
+
+// Wait waits until an expression is true.
+func (tab *Tab) Wait(t testing.TB, expression string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab.ctx, patience)
+	defer cancel()
+	for {
+		// An error is that of a page which is just giving way to another.
+		yes, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
+		if err == nil && yes {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("browser: for a minute not true: %s (%v)", expression, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Authenticator gives the tab, for which webauthn is enabled, an authenticator
+// that has passkeys, and whose user is there and verified, or is not.
+func (tab *Tab) Authenticator(t testing.TB, transport webauthn.AuthenticatorTransport, verified bool) webauthn.AuthenticatorID {
+	t.Helper()
+	return Call(t, tab, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
+		Options: &webauthn.VirtualAuthenticatorOptions{
+			Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: transport,
+			HasResidentKey: true, HasUserVerification: true, IsUserVerified: verified, AutomaticPresenceSimulation: true,
+		},
+	}).AuthenticatorID
 }
 
 // Shows waits until the page shows this text and nothing else, as after a form
