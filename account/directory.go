@@ -237,6 +237,8 @@ func (d *Directory) Delete(ctx context.Context, id string) error {
 // their names. An error ends the listing.
 func (d *Directory) List(ctx context.Context, after string) iter.Seq2[Person, error] {
 	return func(yield func(Person, error) bool) {
+		// What no name can be comes from an address that somebody has made up.
+		after = strings.ReplaceAll(strings.ToValidUTF8(after, ""), "\x00", "")
 		for f, err := range d.store.List(ctx, nameKey, nameKey+after) {
 			var p Person
 			if err == nil {

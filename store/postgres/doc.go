@@ -1,5 +1,7 @@
 // Package postgres keeps sessions in PostgreSQL 12 or later, for programs that
-// run on several machines, and remembers for them which challenges are spent.
+// run on several machines, and remembers for them which challenges are spent. It
+// keeps people, too, and the log of what happened ([Store.Accounts]), and counts
+// how often somebody tries ([Store.Throttle]).
 //
 // A session is a row of the table session in a schema of its own, by default
 // gatehouse, in any database that is encoded in UTF-8. People may look at it:
@@ -9,6 +11,13 @@
 //	FROM gatehouse.session WHERE owner = '42' AND owner <> '';
 //
 // A row says no cookie: the id is the hash of one.
+//
+// Records of people are in the tables record, as JSON, and record_key, the log in
+// the table entry:
+//
+//	SELECT time, kind, name, addr, detail FROM gatehouse.entry
+//	WHERE person = (SELECT split_part(record, '/', 2) FROM gatehouse.record_key WHERE key = 'name/alex')
+//	AND person <> '' ORDER BY number DESC;
 //
 // # What holds
 //
@@ -37,6 +46,15 @@
 // context ends. Dead connections, as after a restart, are noticed before anything
 // is sent.
 //
+// A change of a person locks what it needs in one order, so that no two wait for
+// each other, even if they exchange names. Numbers in the log can come to be seen
+// in another order than their own, where entries are appended at the same moment.
+//
+// Buckets are in an unlogged table, since each attempt writes to some: nothing
+// waits for the disk. They outlive a restart of the server. When it crashes, or a
+// standby takes over, or a backup is restored, all attempts are forgotten, and who
+// guesses has one burst more. An attempt that is denied writes nothing.
+//
 // # The pool
 //
 // A call takes one connection for one round trip. The default of pgxpool, as many
@@ -64,9 +82,18 @@
 //	GRANT USAGE ON SCHEMA gatehouse TO app;
 //	GRANT SELECT ON gatehouse.migration TO app;
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON gatehouse.session, gatehouse.spent TO app;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON gatehouse.record, gatehouse.record_key,
+//	    gatehouse.entry, gatehouse.bucket TO app;
 //
-// Whoever may write to the table can sign in as anybody, and who may read it sees
-// what is in the sessions. The server's log is part of that: it shows parameters
+// and, where the right to execute functions is not everybody's, as it is by default,
+//
+//	GRANT EXECUTE ON FUNCTION gatehouse.bucket_take, gatehouse.bucket_give TO app;
+//
+// [Store.Sweep] needs those of session, spent and bucket, whatever else is used.
+//
+// Whoever may write to the tables can sign in as anybody, and who may read them sees
+// what is in the sessions, and of people their hashes of passwords and secrets of
+// authenticators. The server's log is part of that: it shows parameters
 // of slow and of failing statements unless log_parameter_max_length is 0, and
 // log_parameter_max_length_on_error as it is by default. So is a tracer of the
 // pool. Errors of this package hold no values.
@@ -74,6 +101,8 @@
 // # Room
 //
 // A session takes about 150 bytes and its values, and some 100 in the indexes.
-// [Store.Sweep], which a session.Manager calls every minute, removes what is over.
-// A disk that is full is [session.ErrFull].
+// [Store.Sweep], which a session.Manager calls every minute, removes what is over,
+// and buckets that are full, of which each takes some 200. An entry of the log takes
+// some 300, and stays until [Accounts.Trim]. A disk that is full is
+// [session.ErrFull], for people [account.ErrFull].
 package postgres

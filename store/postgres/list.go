@@ -81,30 +81,38 @@ func (s *Store) listAll(ctx context.Context, fields bool, yield func(session.Rec
 
 // records returns all rows of a query.
 func (s *Store) records(ctx context.Context, sql string, args ...any) ([]session.Record, error) {
-	var all []session.Record
-	err := s.run(ctx, "list", true, func(c *pgx.Conn, mode pgx.QueryExecMode) error {
-		all = all[:0]
-		rows, err := c.Query(ctx, sql, append([]any{mode}, args...)...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var r session.Record
-			if err := rows.Scan(intoAll(&r)...); err != nil {
-				return err
-			}
-			all = append(all, r)
-		}
-		return rows.Err()
+	var list []session.Record
+	err := s.run(ctx, "list", true, func(c *pgx.Conn, mode pgx.QueryExecMode) (err error) {
+		list, err = all(ctx, c, mode, intoAll, sql, args...)
+		return err
 	})
+	return list, err
+}
+
+// all returns all rows of a query, each scanned into what into returns; none with
+// an error.
+func all[T any](ctx context.Context, c *pgx.Conn, mode pgx.QueryExecMode, into func(*T) []any, sql string, args ...any) ([]T, error) {
+	rows, err := c.Query(ctx, sql, append([]any{mode}, args...)...)
 	if err != nil {
 		return nil, err
 	}
-	return all, nil
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		var row T
+		if err := rows.Scan(into(&row)...); err != nil {
+			return nil, err
+		}
+		list = append(list, row)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
-// Sweep implements [session.Sweeper], and forgets spent ids whose time is over.
+// Sweep implements [session.Sweeper], and forgets spent ids whose time is over, and
+// buckets of [Store.Throttle] that are full.
 // It takes some hundred rows at a time, and passes over those that somebody else
 // is at: nobody waits for it, but for a moment who uses a session just when it
 // would have ended, and no two sweeps yield one record.
@@ -123,11 +131,13 @@ func (s *Store) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
 				}
 			}
 		}
-		for taken := int64(sweepBatch); taken == sweepBatch; {
-			var err error
-			if taken, err = s.exec(ctx, "sweep", s.sql.sweepSpent, sweepBatch); err != nil {
-				yield(session.Record{}, err)
-				return
+		for _, sql := range []string{s.sql.sweepSpent, s.sql.sweepBuckets} {
+			for taken := int64(sweepBatch); taken == sweepBatch; {
+				var err error
+				if taken, err = s.exec(ctx, "sweep", sql, sweepBatch); err != nil {
+					yield(session.Record{}, err)
+					return
+				}
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -11,9 +12,11 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/service"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/store/postgres"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // scissors is a network between a client and a server that cuts a connection
@@ -97,6 +100,47 @@ func TestBrokenMidway(t *testing.T) {
 		return err == nil
 	}
 	renamed := newID()
+	people, throttled := store.Accounts(), store.Throttle()
+	key := func() string { return fmt.Sprintf("%x", id) }
+	put := func() error {
+		id = newID()
+		return people.Put(ctx, account.Record{ID: key()})
+	}
+	version := func() int64 {
+		r, err := people.Get(ctx, key())
+		if err != nil && !errors.Is(err, account.ErrNotFound) {
+			t.Errorf("Get: %v", err)
+		}
+		return r.Version
+	}
+	logged := func() bool {
+		n := 0
+		for _, err := range people.Entries(ctx, account.LogQuery{Person: key()}) {
+			if err != nil {
+				t.Errorf("Entries: %v", err)
+			}
+			n++
+		}
+		return n == 1
+	}
+	bucket := func() []throttle.Bucket {
+		return []throttle.Bucket{{Name: throttle.Name{Account: [16]byte(id[:])}, Limit: throttle.Limit{Burst: 9, Every: time.Hour}}}
+	}
+	used := func() int {
+		n, err := throttled.Used(ctx, bucket())
+		if err != nil || len(n) != 1 {
+			t.Fatalf("Used: %v, %v", n, err)
+		}
+		return n[0]
+	}
+	take := func() error {
+		_, err := throttled.Take(ctx, bucket())
+		return err
+	}
+	fresh := func() error {
+		id = newID()
+		return nil
+	}
 	for _, test := range []struct {
 		name   string
 		reads  bool
@@ -126,6 +170,17 @@ func TestBrokenMidway(t *testing.T) {
 		{"sweep", false, func() error {
 			return errors.Join(create(), store.Commit(ctx, id, &session.Delta{Expires: time.Now().Add(-time.Second)}))
 		}, func() error { return last(store.Sweep(ctx)) }, func() bool { return last(store.Sweep(ctx)) == nil }},
+		{"put", false, nil, put, func() bool { return version() == 1 }},
+		{"put again", false, put, func() error { return people.Put(ctx, account.Record{ID: key(), Version: 1}) }, func() bool { return version() == 2 }},
+		{"remove", false, put, func() error { return people.Delete(ctx, key(), 1) }, func() bool { return version() == 0 }},
+		{"append", false, fresh, func() error { return people.Append(ctx, account.Entry{Time: time.Now(), Person: key()}) }, logged},
+		{"take", false, fresh, take, func() bool { return used() == 1 }},
+		{"give", false, func() error { return errors.Join(fresh(), take(), take()) }, func() error { return throttled.Give(ctx, bucket(), nil) }, func() bool { return used() == 1 }},
+		{"get", true, put, func() error {
+			_, err := people.Get(ctx, key())
+			return err
+		}, func() bool { return version() == 1 }},
+		{"list of keys", true, put, func() error { return last(people.List(ctx, key(), "")) }, func() bool { return version() == 1 }},
 		{"load", true, create, func() error {
 			_, err := store.Load(ctx, id)
 			return err
@@ -156,7 +211,7 @@ func TestBrokenMidway(t *testing.T) {
 			}
 			unknown := err != nil && strings.Contains(err.Error(), "nobody can know")
 			if want := cut && !test.reads; unknown != want || !unknown && err != nil ||
-				errors.Is(err, session.ErrExists) || errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrConflict) {
+				errors.Is(err, account.ErrNotFound) || errors.Is(err, account.ErrConflict) || errors.Is(err, session.ErrExists) || errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrConflict) {
 				t.Errorf("%s: %v; the answer was lost: %v", test.name, err, cut)
 			}
 			if !test.made() {

@@ -3,14 +3,21 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/service"
+	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 func TestMigrations(t *testing.T) {
@@ -120,5 +127,55 @@ func TestMigrate(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("%v", err)
+	}
+}
+
+// TestMigrateReleased: what was kept by any version of the schema is there in the
+// latest, in every schema, and what is new can be used.
+func TestMigrateReleased(t *testing.T) {
+	ctx := t.Context()
+	pool, err := pgxpool.New(ctx, service.Postgres(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	all, err := migrations(migrationFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from := 1; from < len(all); from++ {
+		schema := fmt.Sprint("from_", from)
+		if err := pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error { return migrate(ctx, c.Conn(), schema, all[:from], false) }); err != nil {
+			t.Fatal(err)
+		}
+		// Statements of sessions have not changed since the first version.
+		old := &Store{
+			pool: pool, log: slog.New(slog.DiscardHandler), sql: newStatements(schema),
+			mode: pgx.QueryExecModeCacheStatement, plain: pgx.QueryExecModeExec, attempts: 2,
+		}
+		id, now := session.ID{byte(from)}, time.Now()
+		d := &session.Delta{Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(time.Hour), Set: []session.Field{{Key: "a", Value: "1"}}}
+		if err := old.Commit(ctx, id, d); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(ctx, Config{Pool: pool, Schema: schema, NoMigrate: true}); !errors.Is(err, errVersion) {
+			t.Errorf("from %d, without migration: %v", from, err)
+		}
+		s, err := Open(ctx, Config{Pool: pool, Schema: schema})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := s.Load(ctx, id); err != nil || len(r.Fields) != 1 {
+			t.Errorf("from %d: %+v, %v", from, r, err)
+		}
+		if err := s.Accounts().Put(ctx, account.Record{ID: "a"}); err != nil {
+			t.Error(err)
+		}
+		b := []throttle.Bucket{{Limit: throttle.Limit{Burst: 1, Every: time.Hour}}}
+		for _, denied := range []bool{false, true} {
+			if wait, err := s.Throttle().Take(ctx, b); err != nil || (wait > 0) != denied {
+				t.Errorf("from %d: a wait of %v, %v", from, wait, err)
+			}
+		}
 	}
 }

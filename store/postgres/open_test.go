@@ -8,9 +8,11 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/service"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/store/postgres"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 func must(t testing.TB, pool *pgxpool.Pool, statements ...string) {
@@ -20,6 +22,48 @@ func must(t testing.TB, pool *pgxpool.Pool, statements ...string) {
 			t.Fatalf("%s: %v", sql, err)
 		}
 	}
+}
+
+// useEach has each method of people and buckets do what it is for.
+func useEach(t *testing.T, store *postgres.Store) {
+	t.Helper()
+	people, throttled, ctx := store.Accounts(), store.Throttle(), t.Context()
+	check := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	check("Put", people.Put(ctx, account.Record{ID: "a", Keys: []string{"k"}}))
+	check("Put again", people.Put(ctx, account.Record{ID: "a", Keys: []string{"l"}, Version: 1}))
+	if err := people.Put(ctx, account.Record{ID: "l"}); !errors.As(err, new(*account.TakenError)) {
+		t.Errorf("Put of a key that is taken: %v", err)
+	}
+	_, err := people.Get(ctx, "l")
+	check("Get", err)
+	check("List", last(people.List(ctx, "", "")))
+	check("Delete", people.Delete(ctx, "a", 2))
+	check("Append", people.Append(ctx, account.Entry{Time: time.Now(), Kind: "k", Person: "a"}))
+	for _, q := range []account.LogQuery{{}, {Person: "a"}} {
+		check("Entries", last(people.Entries(ctx, q)))
+	}
+	if n, err := people.Trim(ctx, time.Now().Add(time.Hour)); n != 1 || err != nil {
+		t.Errorf("Trim: %d, %v", n, err)
+	}
+	b := []throttle.Bucket{
+		{Name: throttle.Name{Account: [16]byte{1}}, Limit: throttle.Limit{Burst: 3, Every: time.Millisecond}},
+		{Name: throttle.Name{Network: [16]byte{1}}, Limit: throttle.Limit{Burst: 3, Every: time.Hour}},
+	}
+	for range 2 {
+		_, err = throttled.Take(ctx, b)
+		check("Take", err)
+	}
+	_, err = throttled.Used(ctx, b)
+	check("Used", err)
+	check("Give", throttled.Give(ctx, b[1:], b[1:]))
+	time.Sleep(5 * time.Millisecond)
+	check("Sweep", last(store.Sweep(ctx)))
+	check("Forget", throttled.Forget(ctx, [16]byte{1}))
 }
 
 func TestOpen(t *testing.T) {
@@ -57,7 +101,11 @@ func TestOpen(t *testing.T) {
 		must(t, pool, "CREATE ROLE app LOGIN",
 			"GRANT USAGE ON SCHEMA gatehouse TO app",
 			"GRANT SELECT ON gatehouse.migration TO app",
-			"GRANT SELECT, INSERT, UPDATE, DELETE ON gatehouse.session, gatehouse.spent TO app")
+			"GRANT SELECT, INSERT, UPDATE, DELETE ON gatehouse.session, gatehouse.spent TO app",
+			"GRANT SELECT, INSERT, UPDATE, DELETE ON gatehouse.record, gatehouse.record_key, gatehouse.entry, gatehouse.bucket TO app",
+			// Some take this from everybody.
+			"REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA gatehouse FROM PUBLIC",
+			"GRANT EXECUTE ON FUNCTION gatehouse.bucket_take, gatehouse.bucket_give TO app")
 		app := newPool(t, strings.Replace(pg.URL(), "gatehouse@", "app@", 1))
 		for _, noMigrate := range []bool{true, false} {
 			store := open(t, postgres.Config{Pool: app, NoMigrate: noMigrate})
@@ -75,6 +123,7 @@ func TestOpen(t *testing.T) {
 			if err := errors.Join(err, first, listErr); err != nil || len(swept) != 1 || swept[0] != over {
 				t.Errorf("%v, swept %v", err, swept)
 			}
+			useEach(t, store)
 		}
 		refused(postgres.Config{Pool: app, Schema: "more"}, "permission denied")
 	})

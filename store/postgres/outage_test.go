@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,9 +18,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/service"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/store/postgres"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 const (
@@ -103,6 +107,11 @@ type worker struct {
 	maybe bool       // that may be one more, as a commit failed
 	ended []session.ID
 	spent [][16]byte // by a call that was the first
+
+	person  account.Record // as it was stored last
+	another bool           // that may be one more, as a change failed
+	entries int            // that were appended
+	unsure  int            // that may have been
 }
 
 // call bounds a call, and reports whether it was answered.
@@ -114,7 +123,7 @@ func (w *worker) call(what string, f func(ctx context.Context) error) (error, bo
 	if took := time.Since(start); took > callTimeout+patience {
 		w.t.Errorf("%s took %v", what, took)
 	}
-	for _, answer := range []error{nil, session.ErrNotFound, session.ErrExists, session.ErrConflict} {
+	for _, answer := range []error{nil, session.ErrNotFound, session.ErrExists, session.ErrConflict, account.ErrConflict} {
 		if errors.Is(err, answer) {
 			return answer, true
 		}
@@ -129,6 +138,9 @@ func (w *worker) round() {
 	w.count()
 	w.end()
 	w.spend()
+	w.change()
+	w.log()
+	w.take()
 	if w.failed == failed {
 		w.well.Store(began.UnixNano())
 	} else {
@@ -222,9 +234,63 @@ func (w *worker) spend() {
 	}
 }
 
+// change changes a person, whom it makes first.
+func (w *worker) change() {
+	a := w.store.Accounts()
+	if w.person.ID == "" {
+		id := fmt.Sprintf("%x", newID())
+		if _, ok := w.call("put", func(ctx context.Context) error { return a.Put(ctx, account.Record{ID: id}) }); ok {
+			w.person = account.Record{ID: id, Version: 1}
+		}
+		return
+	}
+	next := w.person
+	next.Keys = []string{fmt.Sprintf("%s/%d", next.ID, next.Version)}
+	err, ok := w.call("put", func(ctx context.Context) error { return a.Put(ctx, next) })
+	switch {
+	case !ok:
+		w.another = true
+	case err == nil || w.another && errors.Is(err, account.ErrConflict): // it came
+		w.person.Version, w.another = w.person.Version+1, false
+	default:
+		w.t.Errorf("put: %v", err)
+	}
+}
+
+func (w *worker) log() {
+	if w.person.ID == "" {
+		return
+	}
+	_, ok := w.call("append", func(ctx context.Context) error {
+		return w.store.Accounts().Append(ctx, account.Entry{Time: time.Now(), Person: w.person.ID})
+	})
+	if ok {
+		w.entries++
+	} else {
+		w.unsure++
+	}
+}
+
+// take takes and gives back a token. What is left of it after a crash is nobody's
+// concern.
+func (w *worker) take() {
+	full := newID()
+	b := []throttle.Bucket{{Name: throttle.Name{Account: [16]byte(full[:])}, Limit: throttle.Limit{Burst: 1, Every: time.Hour}}}
+	var wait time.Duration
+	_, ok := w.call("take", func(ctx context.Context) (err error) {
+		wait, err = w.store.Throttle().Take(ctx, b)
+		return err
+	})
+	if ok && wait != 0 {
+		w.t.Errorf("take: a wait of %v for a token of a fresh bucket", wait)
+	}
+	_, _ = w.call("give", func(ctx context.Context) error { return w.store.Throttle().Give(ctx, b, nil) })
+}
+
 // check looks at everything that was acknowledged.
 func (w *worker) check() {
 	w.load()
+	w.checkPeople()
 	for _, id := range w.ended {
 		if _, err := w.store.Load(w.t.Context(), id); !errors.Is(err, session.ErrNotFound) {
 			w.t.Errorf("a session that was ended: %v", err)
@@ -236,6 +302,28 @@ func (w *worker) check() {
 		if !spent || err != nil || first || spendErr != nil {
 			w.t.Errorf("an id that was spent: spent %v, %v; first again %v, %v", spent, err, first, spendErr)
 		}
+	}
+}
+
+func (w *worker) checkPeople() {
+	r, err := w.store.Accounts().Get(w.t.Context(), w.person.ID)
+	right := r.Version == w.person.Version || w.another && r.Version == w.person.Version+1
+	keys := []string(nil)
+	if r.Version > 1 {
+		keys = []string{fmt.Sprintf("%s/%d", r.ID, r.Version-1)}
+	}
+	if err != nil || !right || !slices.Equal(r.Keys, keys) {
+		w.t.Errorf("a person: %+v, %v; want version %d, one more: %v", r, err, w.person.Version, w.another)
+	}
+	n := 0
+	for _, err := range w.store.Accounts().Entries(w.t.Context(), account.LogQuery{Person: w.person.ID}) {
+		if err != nil {
+			w.t.Error(err)
+		}
+		n++
+	}
+	if n < w.entries || n > w.entries+w.unsure {
+		w.t.Errorf("%d entries; %d were appended, and %d may have been", n, w.entries, w.unsure)
 	}
 }
 
@@ -313,6 +401,11 @@ func TestContext(t *testing.T) {
 	pg := service.Postgres(t)
 	store := open(t, postgres.Config{Pool: newPool(t, pg.URL(), func(c *pgxpool.Config) { c.MaxConns = 1 })})
 	id := made(t, store, born())
+	people, throttled := store.Accounts(), store.Throttle()
+	bucket := []throttle.Bucket{{Limit: throttle.Limit{Burst: 1, Every: time.Hour}}}
+	if err := people.Put(t.Context(), account.Record{ID: "a"}); err != nil {
+		t.Fatal(err)
+	}
 	calls := map[string]func(ctx context.Context) error{
 		"Load": func(ctx context.Context) error {
 			_, err := store.Load(ctx, id)
@@ -337,6 +430,29 @@ func TestContext(t *testing.T) {
 			_, err := store.Spent(ctx, [16]byte{})
 			return err
 		},
+		"Get": func(ctx context.Context) error {
+			_, err := people.Get(ctx, "a")
+			return err
+		},
+		"Put":      func(ctx context.Context) error { return people.Put(ctx, account.Record{ID: "a", Version: 1}) },
+		"Remove":   func(ctx context.Context) error { return people.Delete(ctx, "a", 7) },
+		"ListKeys": func(ctx context.Context) error { return last(people.List(ctx, "", "")) },
+		"Append":   func(ctx context.Context) error { return people.Append(ctx, account.Entry{Time: time.Now()}) },
+		"Entries":  func(ctx context.Context) error { return last(people.Entries(ctx, account.LogQuery{})) },
+		"Trim": func(ctx context.Context) error {
+			_, err := people.Trim(ctx, time.Now())
+			return err
+		},
+		"Take": func(ctx context.Context) error {
+			_, err := throttled.Take(ctx, bucket)
+			return err
+		},
+		"Used": func(ctx context.Context) error {
+			_, err := throttled.Used(ctx, bucket)
+			return err
+		},
+		"Give":   func(ctx context.Context) error { return throttled.Give(ctx, bucket, nil) },
+		"Forget": func(ctx context.Context) error { return throttled.Forget(ctx, [16]byte{}) },
 	}
 	try := func(t *testing.T, ctx context.Context, want error) {
 		for name, call := range calls {
@@ -370,11 +486,20 @@ func TestContext(t *testing.T) {
 		if _, err := store.Load(t.Context(), id); err != nil {
 			t.Error(err)
 		}
+		if r, err := people.Get(t.Context(), "a"); err != nil {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if err := throttled.Give(t.Context(), nil, bucket); err != nil {
+			t.Error(err)
+		}
+		if wait, err := throttled.Take(t.Context(), bucket); wait != 0 || err != nil {
+			t.Errorf("a wait of %v, %v", wait, err)
+		}
 	})
 }
 
 // last returns the error that ends the sequence.
-func last(seq func(yield func(session.Record, error) bool)) (err error) {
+func last[T any](seq iter.Seq2[T, error]) (err error) {
 	for _, err = range seq {
 		if err != nil {
 			return fmt.Errorf("yielded: %w", err)

@@ -33,8 +33,9 @@ type Config struct {
 }
 
 // A Store is a [session.Store], [session.Lister] and [session.Sweeper], and
-// remembers what is spent (captcha.Once). It may be used concurrently, by any
-// number of processes at once. It runs nothing of its own and needs no closing.
+// remembers what is spent (captcha.Once); Accounts and Throttle return the stores
+// of other packages in the same schema. It may be used concurrently, by any number
+// of processes at once. It runs nothing of its own and needs no closing.
 //
 // Its errors wrap those of package pgx, without what PostgreSQL says about the
 // values in question.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -160,7 +161,14 @@ func failure(ctx context.Context, what string, err error) error {
 		return fmt.Errorf("postgres: %s: %w: %w", what, ended, err)
 	}
 	if code(err) == diskFull {
-		return fmt.Errorf("postgres: %s: %w: %w", what, session.ErrFull, err)
+		return fmt.Errorf("postgres: %s: %w: %w", what, fullError{}, err)
 	}
 	return fmt.Errorf("postgres: %s: %w", what, err)
 }
+
+// fullError is what the contracts of sessions and of accounts both have a word for.
+type fullError struct{}
+
+func (fullError) Error() string { return "the server's disk is full" }
+
+func (fullError) Is(target error) bool { return target == session.ErrFull || target == account.ErrFull }

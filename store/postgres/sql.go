@@ -98,11 +98,108 @@ DELETE FROM gatehouse.spent WHERE id = ANY (ARRAY(
 	ORDER BY expires LIMIT $1 FOR UPDATE SKIP LOCKED))`
 )
 
+const foundColumns = `r.id, r.version, r.data,
+	ARRAY(SELECT o.key FROM gatehouse.record_key AS o WHERE o.record = r.id AND o.key <> r.id ORDER BY o.key)`
+
+const getRecordSQL = `
+SELECT k.key, ` + foundColumns + `
+FROM gatehouse.record_key AS k JOIN gatehouse.record AS r ON r.id = k.record WHERE k.key = $1`
+
+const listRecordsSQL = `
+SELECT k.key, ` + foundColumns + `
+FROM gatehouse.record_key AS k JOIN gatehouse.record AS r ON r.id = k.record
+WHERE k.key >= $1 AND k.key < $2 AND k.key > $3 ORDER BY k.key LIMIT $4`
+
+// What stores a record takes its locks in one order: the record's row, the keys
+// that are new in theirs, and last the keys that it had and gives up, which nobody
+// else can have locked. So no two wait for each other, not even if they want to
+// exchange their keys. The order is that in which the parts need each other.
+//
+// A key that is another's fails in the index, which sees what others have done
+// since the statement began, and waits for those that are about to.
+const (
+	createRecordSQL = `
+WITH made AS (
+	INSERT INTO gatehouse.record (id, version, data) VALUES ($1, 1, $2) RETURNING id
+)
+INSERT INTO gatehouse.record_key (key, record)
+SELECT k.key, made.id FROM made, unnest($3::text[]) AS k (key) ORDER BY k.key COLLATE "C"`
+
+	// The keys that the record has are those of its version, which is still there
+	// when its row is locked.
+	changeRecordSQL = `
+WITH changed AS (
+	UPDATE gatehouse.record SET version = version + 1, data = $2 WHERE id = $1 AND version = $4 RETURNING id
+), added AS (
+	INSERT INTO gatehouse.record_key (key, record)
+	SELECT k.key, changed.id FROM changed, unnest($3::text[]) AS k (key)
+	WHERE NOT EXISTS (SELECT FROM gatehouse.record_key AS o WHERE o.key = k.key AND o.record = $1)
+	ORDER BY k.key COLLATE "C" RETURNING key
+), removed AS (
+	DELETE FROM gatehouse.record_key
+	WHERE record = $1 AND key <> ALL ($3::text[]) AND EXISTS (SELECT FROM changed) AND (SELECT count(*) FROM added) >= 0
+)
+SELECT FROM changed`
+
+	// whyRecordSQL reads the version that is there, and the first of the keys that
+	// is another's, or anybody's if $3.
+	whyRecordSQL = `
+SELECT r.version, (
+	SELECT k.key FROM unnest($2::text[]) WITH ORDINALITY AS k (key, n) JOIN gatehouse.record_key AS o ON o.key = k.key
+	WHERE $3 OR o.record <> $1 ORDER BY k.n LIMIT 1)
+FROM (VALUES (1)) AS one LEFT JOIN gatehouse.record AS r ON r.id = $1`
+
+	deleteRecordSQL = `DELETE FROM gatehouse.record WHERE id = $1 AND version = $2`
+)
+
+const (
+	appendEntrySQL = `
+INSERT INTO gatehouse.entry (time, kind, person, name, by, addr, agent, session, detail)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+
+	selectEntriesSQL = `
+SELECT number, time, kind, person, name, by, addr, agent, session, detail
+FROM gatehouse.entry WHERE number < $1 AND ($2 = '' OR kind = $2) AND time >= $3`
+	listEntriesSQL   = selectEntriesSQL + ` ORDER BY number DESC LIMIT $4`
+	listEntriesOfSQL = selectEntriesSQL + ` AND person = $5 AND person <> '' ORDER BY number DESC LIMIT $4`
+
+	trimEntriesSQL = `
+DELETE FROM gatehouse.entry WHERE number = ANY (ARRAY(
+	SELECT number FROM gatehouse.entry WHERE time < $1
+	ORDER BY time LIMIT $2 FOR UPDATE SKIP LOCKED))`
+)
+
+const (
+	takeTokensSQL = `SELECT gatehouse.bucket_take($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[])`
+	giveTokensSQL = `SELECT gatehouse.bucket_give($1::bytea[], $2::bigint[])`
+
+	// The clock is that of the moment in which the row is looked at, which is after
+	// that of whoever has changed it.
+	usedTokensSQL = `
+SELECT coalesce((
+	SELECT greatest(0, ((extract(epoch FROM b.filled - clock_timestamp()) * 1000000)::bigint + t.every - 1) / t.every)
+	FROM gatehouse.bucket AS b WHERE b.name = t.name), 0)
+FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS t (name, every, n) ORDER BY t.n`
+
+	forgetBucketsSQL = `
+DELETE FROM gatehouse.bucket WHERE name = ANY (ARRAY(
+	SELECT name FROM gatehouse.bucket WHERE name BETWEEN $1 AND $2 ORDER BY name FOR UPDATE))`
+
+	sweepBucketsSQL = `
+DELETE FROM gatehouse.bucket WHERE name = ANY (ARRAY(
+	SELECT name FROM gatehouse.bucket WHERE filled <= statement_timestamp()
+	ORDER BY filled LIMIT $1 FOR UPDATE SKIP LOCKED))`
+)
+
 // statements are the above for one schema.
 type statements struct {
 	load, exists, create, change, why, delete, makeWay string
 	find, listOwner, listLabel, listBoth, listAll      string
 	sweep, spend, spent, sweepSpent                    string
+
+	getRecord, listRecords, createRecord, changeRecord, whyRecord, deleteRecord string
+	appendEntry, listEntries, listEntriesOf, trimEntries                        string
+	takeTokens, giveTokens, usedTokens, forgetBuckets, sweepBuckets             string
 }
 
 func newStatements(schema string) statements {
@@ -112,5 +209,10 @@ func newStatements(schema string) statements {
 		why: in(whySQL), delete: in(deleteSQL), makeWay: in(makeWaySQL),
 		find: in(findSQL), listOwner: in(listOwnerSQL), listLabel: in(listLabelSQL), listBoth: in(listBothSQL), listAll: in(listAllSQL),
 		sweep: in(sweepSQL), spend: in(spendSQL), spent: in(spentSQL), sweepSpent: in(sweepSpentSQL),
+		getRecord: in(getRecordSQL), listRecords: in(listRecordsSQL), createRecord: in(createRecordSQL),
+		changeRecord: in(changeRecordSQL), whyRecord: in(whyRecordSQL), deleteRecord: in(deleteRecordSQL),
+		appendEntry: in(appendEntrySQL), listEntries: in(listEntriesSQL), listEntriesOf: in(listEntriesOfSQL), trimEntries: in(trimEntriesSQL),
+		takeTokens: in(takeTokensSQL), giveTokens: in(giveTokensSQL), usedTokens: in(usedTokensSQL),
+		forgetBuckets: in(forgetBucketsSQL), sweepBuckets: in(sweepBucketsSQL),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,9 +14,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/service"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/store/postgres"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // insert puts rows into the table that end after so long, one with an owner and
@@ -39,8 +42,31 @@ func TestPlans(t *testing.T) {
 	store := open(t, postgres.Config{Pool: pool})
 	must(t, pool, fmt.Sprintf(insert, 20000, "1 hour", "live"), fmt.Sprintf(insert, 2000, "-1 hour", "over"),
 		`INSERT INTO gatehouse.spent SELECT sha256(convert_to('' || i, 'UTF8')), now() + (i - 2000) * interval '1 s' FROM generate_series(1, 20000) AS i`,
-		"VACUUM ANALYZE gatehouse.session, gatehouse.spent")
+		`INSERT INTO gatehouse.record SELECT 'r' || i, 1, '' FROM generate_series(1, 20000) AS i`,
+		`INSERT INTO gatehouse.record_key SELECT k || i, 'r' || i FROM generate_series(1, 20000) AS i, unnest('{r,k}'::text[]) AS k`,
+		`INSERT INTO gatehouse.entry (time, kind, person, name, by, addr, agent, session, detail)
+			SELECT now() + (i - 20000) * interval '1 minute', 'k', 'r' || i % 1000, '', '', '', '', '', '' FROM generate_series(1, 20000) AS i`,
+		`INSERT INTO gatehouse.bucket SELECT sha256(convert_to('' || i, 'UTF8')), now() + (i - 2000) * interval '1 s' FROM generate_series(1, 20000) AS i`,
+		"VACUUM ANALYZE gatehouse.session, gatehouse.spent, gatehouse.record, gatehouse.record_key, gatehouse.entry, gatehouse.bucket")
 	ctx := t.Context()
+	people, throttled := store.Accounts(), store.Throttle()
+	// A list of entries is planned for what it selects, however often it was before:
+	// a plan for all looks cheaper, and may read the log to its end.
+	planned := open(t, postgres.Config{Pool: newPool(t, pg.URL(), plans.listen, func(c *pgxpool.Config) { c.MaxConns = 1 })}).Accounts()
+	since := account.LogQuery{Kind: "other", Since: time.Now().Add(-2000 * time.Minute)}
+	for range 20 {
+		if err := last(planned.Entries(ctx, since)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// first ends a list as who shows a page of it does.
+	first := func(seq iter.Seq2[account.Entry, error]) error {
+		for _, err := range seq {
+			return err
+		}
+		return errors.New("there is none")
+	}
+	bucket := []throttle.Bucket{{Name: throttle.Name{Account: [16]byte{1}}, Limit: throttle.Limit{Burst: 3, Every: time.Hour}}}
 	id := made(t, store, born(session.Field{Key: "a", Value: "1"}))
 	change := func(d *session.Delta) func() error {
 		return func() error { return store.Commit(ctx, id, d) }
@@ -76,6 +102,44 @@ func TestPlans(t *testing.T) {
 			return err
 		}},
 		{"Delete", "session_pkey", func() error { return store.Delete(ctx, id) }},
+		{"Get", "record_key_pkey", func() error {
+			_, err := people.Get(ctx, "k70")
+			return err
+		}},
+		{"Put", "record_pkey", func() error { return people.Put(ctx, account.Record{ID: "new", Keys: []string{"another", "more"}}) }},
+		{"Put again", "record_key_record", func() error {
+			return people.Put(ctx, account.Record{ID: "new", Version: 1, Keys: []string{"more", "k"}})
+		}},
+		{"Put of what is taken", "record_key_pkey", func() error {
+			if err := people.Put(ctx, account.Record{ID: "k70"}); !errors.As(err, new(*account.TakenError)) {
+				return fmt.Errorf("not taken: %w", err)
+			}
+			return nil
+		}},
+		{"Delete of a record", "record_pkey", func() error { return people.Delete(ctx, "new", 2) }},
+		{"List of keys", "record_key_pkey", func() error { return last(people.List(ctx, "k19", "k195")) }},
+		{"Entries", "entry_pkey", func() error { return first(people.Entries(ctx, account.LogQuery{Kind: "k"})) }},
+		{"Entries since", "entry_time", func() error { return last(planned.Entries(ctx, since)) }},
+		{"Entries of a person", "entry_person", func() error { return last(people.Entries(ctx, account.LogQuery{Person: "r70"})) }},
+		{"Trim", "entry_time", func() error {
+			_, err := people.Trim(ctx, time.Now().Add(-19000*time.Minute))
+			return err
+		}},
+		{"Take", "bucket_pkey", func() error {
+			_, err := throttled.Take(ctx, bucket)
+			return err
+		}},
+		{"Used", "bucket_pkey", func() error {
+			_, err := throttled.Used(ctx, bucket)
+			return err
+		}},
+		{"Give", "bucket_pkey", func() error { return throttled.Give(ctx, bucket, bucket) }},
+		{"Forget", "bucket_pkey", func() error { return throttled.Forget(ctx, [16]byte{1}) }},
+		{"Sweep of buckets", "bucket_filled", func() error {
+			must(t, pool, `INSERT INTO gatehouse.bucket SELECT sha256(convert_to('more' || i, 'UTF8')), now() FROM generate_series(1, 600) AS i`)
+			plans.take()
+			return last(store.Sweep(ctx))
+		}},
 	} {
 		plans.take()
 		if err := test.call(); err != nil {
@@ -149,6 +213,37 @@ func TestPoolOfOne(t *testing.T) {
 	}
 	if listed < 15 || swept != 5 { // those that are renamed may come again
 		t.Errorf("%d listed, %d swept", listed, swept)
+	}
+	people := store.Accounts()
+	for i := range 250 { // more than a batch
+		if err := errors.Join(people.Put(ctx, account.Record{ID: fmt.Sprint(i)}), people.Append(ctx, account.Entry{Time: time.Now()})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, logged := 0, 0
+	for f, err := range people.List(ctx, "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found++
+		if _, err := people.Get(ctx, f.ID); err != nil {
+			t.Fatal(err)
+		}
+		if found != 7 {
+			continue
+		}
+		for _, err := range people.Entries(ctx, account.LogQuery{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			logged++
+			if _, err := people.Get(ctx, f.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if found != 250 || logged != 250 {
+		t.Errorf("%d records, %d entries", found, logged)
 	}
 	if held := pool.Stat().AcquiredConns(); held != 0 {
 		t.Errorf("%d connections are held", held)
