@@ -66,12 +66,12 @@ func furnished(t testing.TB, change ...func(*signin.Config)) (*site, account.Per
 		}
 		p = s.person(t, p)
 		v := s.visitor(t)
-		v.agent = []string{
+		v.Agent = []string{
 			"Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1",
 			"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36 Edg/150.0.0.0",
 		}[i%2]
-		v.signIn(p.Name, "wrong")
-		v.signIn(p.Name, good)
+		signIn(v, p.Name, "wrong")
+		signIn(v, p.Name, good)
 	}
 	if err := s.pages.Sample(t.Context()); err != nil {
 		t.Fatal(err)
@@ -304,14 +304,14 @@ func TestStepUp(t *testing.T) {
 	s := newSite(t, func(c *signin.Config) { c.StepUp = time.Nanosecond })
 	s.person(t, account.Person{Name: "alex"})
 	v := s.visitor(t)
-	v.signIn("alex", good)
-	v.open("/manager/profile").shows("/confirm", "Is it you?")
-	if next := v.at.Query().Get("next"); next != "/manager/profile" {
+	signIn(v, "alex", good)
+	v.Open("/manager/profile").Shows("/confirm", "Is it you?")
+	if next := v.At.Query().Get("next"); next != "/manager/profile" {
 		t.Errorf("next is %q", next)
 	}
-	v.send("/confirm", "password", "wrong").shows("/confirm", "This password is wrong.")
-	if v.status != http.StatusUnprocessableEntity {
-		t.Errorf("status %d", v.status)
+	v.Send("/confirm", "password", "wrong").Shows("/confirm", "This password is wrong.")
+	if v.Status != http.StatusUnprocessableEntity {
+		t.Errorf("status %d", v.Status)
 	}
 }
 
@@ -329,22 +329,22 @@ func TestTwoFactors(t *testing.T) {
 	}
 	key := base32.StdEncoding.EncodeToString(secret)
 	v := s.visitor(t)
-	v.signIn("alex", good).shows("/login/code", "One more step")
-	v.open("/manager").shows("/login")
-	v.open("/login/code").send("/login/code", "code", "000000").shows("/login/code", "This code is wrong")
+	signIn(v, "alex", good).Shows("/login/code", "One more step")
+	v.Open("/manager").Shows("/login")
+	v.Open("/login/code").Send("/login/code", "code", "000000").Shows("/login/code", "This code is wrong")
 	code := codeOf(t, key, 0)
-	v.send("/login/code", "code", code[:3]+" "+code[3:]).shows("/index", "Hello, alex")
+	v.Send("/login/code", "code", code[:3]+" "+code[3:]).Shows("/index", "Hello, alex")
 
 	again := s.visitor(t)
-	again.signIn("alex", good).send("/login/code", "code", code).shows("/login/code", "has been used")
-	again.send("/login/code", "code", strings.ToUpper(codes[3])).shows("/index", "You have used a recovery code")
-	again.open("/manager").shows("/manager", "9 are left")
+	signIn(again, "alex", good).Send("/login/code", "code", code).Shows("/login/code", "has been used")
+	again.Send("/login/code", "code", strings.ToUpper(codes[3])).Shows("/index", "You have used a recovery code")
+	again.Open("/manager").Shows("/manager", "9 are left")
 	third := s.visitor(t)
-	third.signIn("alex", good).send("/login/code", "code", codes[3]).shows("/login/code", "has been used")
+	signIn(third, "alex", good).Send("/login/code", "code", codes[3]).Shows("/login/code", "has been used")
 
 	// Another password meanwhile ends what has begun.
 	if _, err := s.people.Update(t.Context(), alex.ID, func(p *account.Person) error { p.Password = hashOf(t, better); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	third.send("/login/code", "code", codes[4]).shows("/login/code", "That took too long")
+	third.Send("/login/code", "code", codes[4]).Shows("/login/code", "That took too long")
 }

@@ -30,16 +30,35 @@ func firstOf(agent string, signs []sign) string {
 
 // Those who also call themselves by another's name stand before it.
 var browsers = []sign{
-	{"Edg/", "Edge"}, {"EdgA/", "Edge"}, {"EdgiOS/", "Edge"},
-	{"OPR/", "Opera"}, {"Vivaldi/", "Vivaldi"}, {"YaBrowser/", "Yandex"}, {"SamsungBrowser/", "Samsung Internet"},
-	{"MicroMessenger/", "WeChat"}, {"QQBrowser/", "QQ"}, {"UCBrowser/", "UC"},
-	{"FxiOS/", "Firefox"}, {"Firefox/", "Firefox"},
-	{"CriOS/", "Chrome"}, {"HeadlessChrome/", "Chrome"}, {"Chrome/", "Chrome"}, {"Chromium/", "Chromium"},
+	{"Edg/", "Edge"},
+	{"EdgA/", "Edge"},
+	{"EdgiOS/", "Edge"},
+	{"OPR/", "Opera"},
+	{"Vivaldi/", "Vivaldi"},
+	{"YaBrowser/", "Yandex"},
+	{"SamsungBrowser/", "Samsung Internet"},
+	{"MicroMessenger/", "WeChat"},
+	{"QQBrowser/", "QQ"},
+	{"UCBrowser/", "UC"},
+	{"FxiOS/", "Firefox"},
+	{"Firefox/", "Firefox"},
+	{"CriOS/", "Chrome"},
+	{"HeadlessChrome/", "Chrome"},
+	{"Chrome/", "Chrome"},
+	{"Chromium/", "Chromium"},
 	{"Safari/", "Safari"},
 }
 
 var systems = []sign{
-	{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"HarmonyOS", "HarmonyOS"}, {"Android", "Android"},
-	{"Windows", "Windows"}, {"CrOS", "ChromeOS"}, {"Mac OS X", "macOS"}, {"Macintosh", "macOS"}, {"Linux", "Linux"},
-	{"FreeBSD", "FreeBSD"}, {"OpenBSD", "OpenBSD"},
+	{"iPhone", "iPhone"},
+	{"iPad", "iPad"},
+	{"HarmonyOS", "HarmonyOS"},
+	{"Android", "Android"},
+	{"Windows", "Windows"},
+	{"CrOS", "ChromeOS"},
+	{"Mac OS X", "macOS"},
+	{"Macintosh", "macOS"},
+	{"Linux", "Linux"},
+	{"FreeBSD", "FreeBSD"},
+	{"OpenBSD", "OpenBSD"},
 }

@@ -1,21 +1,20 @@
 package signin
 
 import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/boombuler/barcode/qr"
 	"github.com/pquerna/otp"
 	"github.com/pquerna/otp/hotp"
-
-	"crypto/rand"
-	"crypto/subtle"
-	"encoding/base32"
-	"net/url"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 )

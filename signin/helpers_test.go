@@ -2,16 +2,10 @@ package signin_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"html"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
-	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +13,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/captcha"
 	"github.com/seed-64ad3862/gatehouse/internal/spent"
+	"github.com/seed-64ad3862/gatehouse/internal/visitor"
 	"github.com/seed-64ad3862/gatehouse/password"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/signin"
@@ -159,154 +154,18 @@ func (s *site) solve(t testing.TB, id string) string {
 	return w.Body.String()
 }
 
-// A visitor is a browser without scripts.
-type visitor struct {
-	t      testing.TB
-	site   *site
-	client *http.Client
-	at     *url.URL // the page that is shown
-	body   string
-	status int
-	header http.Header
-	agent  string
-}
-
-func (s *site) visitor(t testing.TB) *visitor {
+// visitor is a browser without scripts.
+func (s *site) visitor(t testing.TB) *visitor.Visitor {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &visitor{t: t, site: s, client: &http.Client{Jar: jar}, agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
-}
-
-func (v *visitor) do(ctx context.Context, method, address, body string, header ...string) {
-	v.t.Helper()
-	u, err := url.Parse(v.site.URL)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	if v.at != nil {
-		u = v.at
-	}
-	to, err := u.Parse(address)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, to.String(), strings.NewReader(body))
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	r.Header.Set("Accept", "text/html,application/xhtml+xml")
-	r.Header.Set("User-Agent", v.agent)
-	if v.at != nil {
-		r.Header.Set("Referer", v.at.String())
-	}
-	if method == http.MethodPost {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", v.site.URL)
-	}
-	for i := 0; i < len(header); i += 2 {
-		if header[i+1] == "" {
-			r.Header.Del(header[i])
-		} else {
-			r.Header.Set(header[i], header[i+1])
-		}
-	}
-	res, err := v.client.Do(r)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	v.at, v.body, v.status, v.header = res.Request.URL, string(b), res.StatusCode, res.Header
-}
-
-func (v *visitor) open(address string) *visitor {
-	v.t.Helper()
-	v.do(v.t.Context(), http.MethodGet, address, "")
-	return v
-}
-
-var (
-	formTag   = regexp.MustCompile(`(?s)<form\b[^>]*>.*?</form>`)
-	inputTag  = regexp.MustCompile(`<(?:input|button|select)\b[^>]*>`)
-	attribute = regexp.MustCompile(`\b(name|value|type|action|method)="([^"]*)"`)
-	blank     = regexp.MustCompile(`\s+`)
-	anyTag    = regexp.MustCompile(`<[^>]*>`)
-)
-
-func attributes(tag string) map[string]string {
-	m := make(map[string]string)
-	for _, a := range attribute.FindAllStringSubmatch(tag, -1) {
-		m[a[1]] = html.UnescapeString(a[2])
-	}
-	return m
-}
-
-// filled returns the form of the page that goes to an address which ends so, and
-// its fields as they would be sent.
-func (v *visitor) filled(action string) (string, url.Values) {
-	v.t.Helper()
-	for _, f := range formTag.FindAllString(v.body, -1) {
-		head := attributes(f[:strings.Index(f, ">")+1])
-		if head["method"] != "post" || !strings.HasSuffix(head["action"], action) {
-			continue
-		}
-		values := make(url.Values)
-		for _, tag := range inputTag.FindAllString(f, -1) {
-			a := attributes(tag)
-			if a["name"] != "" && a["type"] != "checkbox" && a["name"] != "captcha_new" {
-				values.Set(a["name"], a["value"])
-			}
-		}
-		return head["action"], values
-	}
-	v.t.Fatalf("%s has no form to %q:\n%s", v.at, action, v.text())
-	return "", nil
-}
-
-// send fills in the form of the page that goes to such an address, and sends it.
-func (v *visitor) send(action string, pairs ...string) *visitor {
-	v.t.Helper()
-	address, values := v.filled(action)
-	for i := 0; i < len(pairs); i += 2 {
-		values.Set(pairs[i], pairs[i+1])
-	}
-	if id := values.Get("captcha_id"); id != "" && !strings.Contains(strings.Join(pairs, " "), "captcha_answer") {
-		values.Set("captcha_answer", v.site.solve(v.t, id))
-	}
-	v.do(v.t.Context(), http.MethodPost, address, values.Encode())
+	v := visitor.New(t, s.URL)
+	v.Solve = func(id string) string { return s.solve(t, id) }
 	return v
 }
 
 // signIn signs in by password.
-func (v *visitor) signIn(name, secret string) *visitor {
-	v.t.Helper()
-	return v.open("/login").send("/login", "name", name, "password", secret)
-}
-
-// text is what the page says.
-func (v *visitor) text() string {
-	_, body, _ := strings.Cut(v.body, "<body")
-	return strings.TrimSpace(blank.ReplaceAllString(html.UnescapeString(anyTag.ReplaceAllString("<body"+body, " ")), " "))
-}
-
-// shows fails the test if the page does not say all of this, under this path.
-func (v *visitor) shows(path string, texts ...string) *visitor {
-	v.t.Helper()
-	if v.at.Path != path {
-		v.t.Errorf("at %s (%d), want %s: %s", v.at.Path, v.status, path, v.text())
-	}
-	for _, want := range texts {
-		if !strings.Contains(v.text(), want) {
-			v.t.Errorf("%s (%d) does not say %q: %s", v.at.Path, v.status, want, v.text())
-		}
-	}
-	return v
+func signIn(v *visitor.Visitor, name, secret string) *visitor.Visitor {
+	v.T.Helper()
+	return v.Open("/login").Send("/login", "name", name, "password", secret)
 }
 
 // kinds are those of the log, the newest first.

@@ -18,15 +18,15 @@ func TestFirstRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := s.visitor(t)
-	v.open(link).shows(strings.TrimPrefix(link, s.URL), "Set up", "Make the first administrator of Gatehouse")
-	v.send("", "name", "Alex", "new", "short", "again", "short").shows(v.at.Path, "too short")
-	v.send("", "name", "a b", "new", good, "again", better).shows(v.at.Path, "cannot be a name", "not the same as above")
-	v.send("", "name", "Alex", "new", good, "again", good, "captcha_answer", "wrong").shows(v.at.Path, "That is not what the picture says")
-	v.send("", "name", "Alex", "new", good, "again", good).shows("/manager", "The administrator is made", "alex", "This device", "Firefox, Linux", "People")
-	v.send("/logout").shows("/logout", "You are signed out on this device")
-	v.open("/manager").shows("/login")
-	v.send("/login", "name", "ALEX", "password", good).shows("/manager", "My account")
-	v.open(link).shows(strings.TrimPrefix(link, s.URL), "This link is not good any more")
+	v.Open(link).Shows(strings.TrimPrefix(link, s.URL), "Set up", "Make the first administrator of Gatehouse")
+	v.Send("", "name", "Alex", "new", "short", "again", "short").Shows(v.At.Path, "too short")
+	v.Send("", "name", "a b", "new", good, "again", better).Shows(v.At.Path, "cannot be a name", "not the same as above")
+	v.Send("", "name", "Alex", "new", good, "again", good, "captcha_answer", "wrong").Shows(v.At.Path, "That is not what the picture says")
+	v.Send("", "name", "Alex", "new", good, "again", good).Shows("/manager", "The administrator is made", "alex", "This device", "Firefox, Linux", "People")
+	v.Send("/logout").Shows("/logout", "You are signed out on this device")
+	v.Open("/manager").Shows("/login")
+	v.Send("/login", "name", "ALEX", "password", good).Shows("/manager", "My account")
+	v.Open(link).Shows(strings.TrimPrefix(link, s.URL), "This link is not good any more")
 	if _, err := s.pages.SetupURL(t.Context()); err == nil {
 		t.Error("another link to set up")
 	}
@@ -49,11 +49,11 @@ func TestSignIn(t *testing.T) {
 	var answers []string
 	for _, c := range [][2]string{{"alex", "wrong"}, {"nobody", good}, {"eric", good}, {"", ""}, {"a b\x00", "\xff"}, {"alex", ""}} {
 		v := s.visitor(t)
-		v.signIn(c[0], c[1]).shows("/login", "Name or password is wrong.")
-		if v.status != http.StatusUnprocessableEntity {
-			t.Errorf("%q: status %d", c, v.status)
+		signIn(v, c[0], c[1]).Shows("/login", "Name or password is wrong.")
+		if v.Status != http.StatusUnprocessableEntity {
+			t.Errorf("%q: status %d", c, v.Status)
 		}
-		answers = append(answers, strings.ReplaceAll(v.text(), c[0], ""))
+		answers = append(answers, strings.ReplaceAll(v.Text(), c[0], ""))
 	}
 	for _, a := range answers {
 		if a != answers[0] {
@@ -61,35 +61,35 @@ func TestSignIn(t *testing.T) {
 		}
 	}
 	v := s.visitor(t)
-	v.open("/app/page?x=1&y=2").shows("/login")
-	before, _ := v.filled("/login")
+	v.Open("/app/page?x=1&y=2").Shows("/login")
+	before, _ := v.Filled("/login")
 	_ = before
-	v.send("/login", "name", "alex", "password", good)
-	if v.at.RequestURI() != "/app/page?x=1&y=2" || v.body != "app of alex" {
-		t.Errorf("at %s: %s", v.at, v.body)
+	v.Send("/login", "name", "alex", "password", good)
+	if v.At.RequestURI() != "/app/page?x=1&y=2" || v.Body != "app of alex" {
+		t.Errorf("at %s: %s", v.At, v.Body)
 	}
-	v.open("/index").shows("/index", "Hello, alex")
-	v.open("/login").shows("/index")
+	v.Open("/index").Shows("/index", "Hello, alex")
+	v.Open("/login").Shows("/index")
 }
 
 // TestRequire: programs are told, pages lead to the sign-in.
 func TestRequire(t *testing.T) {
 	s := newSite(t)
 	v := s.visitor(t)
-	v.do(t.Context(), http.MethodGet, "/app/", "", "Accept", "application/json")
-	if v.status != http.StatusUnauthorized || v.at.Path != "/app/" {
-		t.Errorf("%d at %s", v.status, v.at)
+	v.Do(t.Context(), http.MethodGet, "/app/", "", "Accept", "application/json")
+	if v.Status != http.StatusUnauthorized || v.At.Path != "/app/" {
+		t.Errorf("%d at %s", v.Status, v.At)
 	}
-	v.do(t.Context(), http.MethodPost, "/app/", "x=1")
-	if v.status != http.StatusUnauthorized {
-		t.Errorf("POST: %d at %s", v.status, v.at)
+	v.Do(t.Context(), http.MethodPost, "/app/", "x=1")
+	if v.Status != http.StatusUnauthorized {
+		t.Errorf("POST: %d at %s", v.Status, v.At)
 	}
-	v.do(t.Context(), http.MethodGet, "/app/", "", "Sec-Fetch-Mode", "cors", "Accept", "text/html")
-	if v.status != http.StatusUnauthorized {
-		t.Errorf("fetch: %d at %s", v.status, v.at)
+	v.Do(t.Context(), http.MethodGet, "/app/", "", "Sec-Fetch-Mode", "cors", "Accept", "text/html")
+	if v.Status != http.StatusUnauthorized {
+		t.Errorf("fetch: %d at %s", v.Status, v.At)
 	}
-	v.open("/app/x").shows("/login")
-	if next := v.at.Query().Get("next"); next != "/app/x" {
+	v.Open("/app/x").Shows("/login")
+	if next := v.At.Query().Get("next"); next != "/app/x" {
 		t.Errorf("next is %q", next)
 	}
 }
@@ -121,10 +121,10 @@ func TestOpenRedirect(t *testing.T) {
 		"/" + strings.Repeat("a", 4096): "/index",
 	} {
 		v := s.visitor(t)
-		v.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		v.open("/login?next="+url.QueryEscape(next)).send("/login", "name", "alex", "password", good)
-		if got := v.header.Get("Location"); v.status != http.StatusSeeOther || got != want {
-			t.Errorf("%q leads to %q (%d), want %q", next, got, v.status, want)
+		v.Client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		v.Open("/login?next="+url.QueryEscape(next)).Send("/login", "name", "alex", "password", good)
+		if got := v.Header.Get("Location"); v.Status != http.StatusSeeOther || got != want {
+			t.Errorf("%q leads to %q (%d), want %q", next, got, v.Status, want)
 		}
 	}
 }

@@ -34,7 +34,6 @@ var (
 	confirmedKey = session.NewKey[time.Time]("signin.confirmed")
 	pendingKey   = session.NewKey[pending]("signin.pending")
 	secretKey    = session.NewKey[[]byte]("signin.authenticator")
-	codesKey     = session.NewKey[[]string]("signin.codes")
 	flashKey     = session.NewKey[string]("signin.flash")
 )
 
