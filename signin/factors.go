@@ -48,7 +48,8 @@ func stepOf(secret []byte, last int64, typed string, now time.Time) (int64, bool
 	}
 	key := base32.StdEncoding.EncodeToString(secret)
 	found, at := false, int64(0)
-	for step := now.Unix()/30 - totpSkew; step <= now.Unix()/30+totpSkew; step++ {
+	present := now.Unix() / int64(totpStep/time.Second)
+	for step := present - totpSkew; step <= present+totpSkew; step++ {
 		if step <= last {
 			continue
 		}

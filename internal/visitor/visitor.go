@@ -42,9 +42,25 @@ func New(t testing.TB, site string) *Visitor {
 		t.Fatal(err)
 	}
 	return &Visitor{
-		T: t, Client: &http.Client{Jar: jar}, At: at,
+		T: t, Client: &http.Client{Jar: trusting{jar}}, At: at,
 		Agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
 	}
+}
+
+// trusting keeps cookies that are for https from localhost too, as browsers do.
+type trusting struct{ *cookiejar.Jar }
+
+func (j trusting) SetCookies(u *url.URL, cookies []*http.Cookie) {
+	j.Jar.SetCookies(secure(u), cookies)
+}
+func (j trusting) Cookies(u *url.URL) []*http.Cookie { return j.Jar.Cookies(secure(u)) }
+
+func secure(u *url.URL) *url.URL {
+	s := *u
+	if s.Hostname() == "localhost" {
+		s.Scheme = "https"
+	}
+	return &s
 }
 
 // Do sends a request, with these headers instead of a browser's own, and shows the
