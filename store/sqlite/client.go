@@ -141,39 +141,48 @@ func (c *client) List(ctx context.Context, q session.Query) iter.Seq2[session.Re
 			values.Set(name, "true")
 		}
 	}
-	return c.stream(ctx, http.MethodGet, "sessions", values)
+	return c.sessions(ctx, http.MethodGet, "sessions", values)
 }
 
 // Sweep implements [session.Sweeper].
 func (c *client) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
-	return c.stream(ctx, http.MethodPost, "sweep", nil)
+	return c.sessions(ctx, http.MethodPost, "sweep", nil)
 }
 
-// stream yields the records of an answer, one on each line.
-func (c *client) stream(ctx context.Context, method, path string, values url.Values) iter.Seq2[session.Record, error] {
-	return func(yield func(session.Record, error) bool) {
+func (c *client) sessions(ctx context.Context, method, path string, values url.Values) iter.Seq2[session.Record, error] {
+	type line struct {
+		wireRecord
+		wireError
+	}
+	return lines(ctx, c, method, path, values, func(l *line) (session.Record, error) { return l.record(), l.err() })
+}
+
+// lines yields what read makes of each line of an answer.
+func lines[L, T any](ctx context.Context, c *client, method, path string, values url.Values, read func(*L) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		body, err := c.do(ctx, method, path, values, nil)
 		if err != nil {
-			yield(session.Record{}, err)
+			yield(none, err)
 			return
 		}
 		defer body.Close()
 		for dec := json.NewDecoder(body); ; {
-			var w struct {
-				wireRecord
-				wireError
-			}
-			switch err := dec.Decode(&w); {
-			case errors.Is(err, io.EOF):
-				return
-			case err != nil:
-				yield(session.Record{}, fmt.Errorf("sqlite: the socket's answer: %w", err))
-				return
-			case w.Code != "":
-				yield(session.Record{}, w.err())
+			var l L
+			err := dec.Decode(&l)
+			if errors.Is(err, io.EOF) {
 				return
 			}
-			if !yield(w.record(), nil) {
+			if err != nil {
+				yield(none, fmt.Errorf("sqlite: the socket's answer: %w", err))
+				return
+			}
+			item, err := read(&l)
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			if !yield(item, nil) {
 				return
 			}
 		}

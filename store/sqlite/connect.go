@@ -11,13 +11,14 @@ import (
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
-// Sessions is what [Connect] gives: the store, wherever it is.
-type Sessions interface {
+// A Database is what [Connect] gives: the store, wherever it is.
+type Database interface {
 	session.Store
 	session.Lister
 	session.Sweeper
 	Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error)
 	Spent(ctx context.Context, id [16]byte) (bool, error)
+	Accounts() Accounts
 	io.Closer
 }
 
@@ -25,15 +26,15 @@ type Sessions interface {
 // does not listen: another command, or a server that is just beginning or ending.
 const connectTime = 3 * time.Second
 
-// Connect is for commands that look at the sessions of a server, or end them. It
-// reaches the process that has the database through its socket, or opens the
-// file itself if there is none, which must exist. Two commands at once take
-// turns. If the file is in use and nobody listens for some seconds, the error is
-// [ErrInUse].
+// Connect is for commands that look at the sessions and people of a server, or
+// change them. It reaches the process that has the database through its socket, or
+// opens the file itself if there is none, which must exist. Two commands at once
+// take turns. If the file is in use and nobody listens for some seconds, the error
+// is [ErrInUse].
 //
 // A command should be short: a server that begins while a command has the file
 // waits for it a second at most.
-func Connect(ctx context.Context, path string) (Sessions, error) {
+func Connect(ctx context.Context, path string) (Database, error) {
 	resolved, err := resolve(path)
 	if err == nil {
 		_, err = os.Stat(resolved)

@@ -1,18 +1,19 @@
-// Package sqlite keeps sessions in one file, in the process that serves them: the
-// store for one machine, with no server beside it.
+// Package sqlite keeps sessions and people in one file, in the process that serves
+// them: the store for one machine, with no server beside it.
 //
 //	store, err := sqlite.Open(ctx, sqlite.Config{Path: "/var/lib/app/sessions.db"})
 //	…
 //	defer store.Close()
 //	sessions, err := session.New(session.Config{Store: store})
+//	people, err := account.New(account.Config{Store: store.Accounts()})
 //
 // # What it promises
 //
 // A write that has been answered is on disk: WAL with synchronous=FULL, and on
 // macOS F_FULLFSYNC. The process may be killed at any moment; the next one has
 // everything that was answered, and of what was under way each write as a whole or
-// not at all. When the disk is full, writes are refused with [session.ErrFull] and
-// reads go on; when there is room again, so do writes.
+// not at all. When the disk is full, writes are refused with [session.ErrFull], or
+// [account.ErrFull], and reads go on; when there is room again, so do writes.
 //
 // Writes that wait are committed together by one goroutine, since it is the disk
 // that takes the time: many at once are as durable as one, and take hardly longer.
@@ -27,8 +28,10 @@
 // not work over a network, and who can write to the folder can exchange the file.
 // The files are made readable by their owner alone (mode 0600). They hold what the
 // sessions hold, in the clear, but no cookie can be made of them: an ID is the
-// SHA-256 of one. Values of sessions that have ended are overwritten where SQLite
-// writes to their page anyway (secure_delete=FAST), which is not everywhere.
+// SHA-256 of one. Of people they hold hashes of passwords, and in the clear the
+// secrets of authenticators: who reads a copy can make their codes. Values of
+// sessions that have ended are overwritten where SQLite writes to their page anyway
+// (secure_delete=FAST), which is not everywhere.
 //
 // For a backup, copy the file when the store is closed, or have SQLite do it
 // meanwhile: sqlite3 sessions.db ".backup copy.db". Copying an open database's
@@ -48,7 +51,15 @@
 //	FROM gatehouse_session;
 //
 // Two steps lead to a value, since its text is kept to the byte: data is an object
-// of strings, each of which is JSON text.
+// of strings, each of which is JSON text. People are JSON too, but for the keys to
+// them, which are bytes:
+//
+//	SELECT id, version, CAST(data AS TEXT)
+//	FROM gatehouse_account_key JOIN gatehouse_account ON number = account
+//	WHERE key = CAST('name/alex' AS BLOB);
+//
+//	SELECT datetime(time / 1000000, 'unixepoch'), kind, name, addr
+//	FROM gatehouse_log ORDER BY number DESC LIMIT 20;
 //
 // # Commands
 //
@@ -66,9 +77,19 @@
 //	DELETE /v1/sessions/S  ends it
 //	POST   /v1/sweep       removes what is over: a session on each line
 //	GET    /v1/spent/I     whether a challenge is spent, POST with until=T spends it
+//	GET    /v1/accounts    the keys that begin with prefix=P and come after=K, each
+//	                       with its record: one on each line
+//	GET    /v1/account     the record with key=K: id, keys, version and data
+//	POST   /v1/account     stores such a record, a new one if version is 0 or missing
+//	DELETE /v1/account     removes the one with id=I and version=V
+//	GET    /v1/log         what has happened, the newest first: an [account.Entry] on
+//	                       each line, of person=I, kind=K, since=T, before=N
+//	POST   /v1/log         appends an entry; its number is the log's to give
+//	DELETE /v1/log         removes entries from before=T: answers removed, how many
 //
 // if, set, labels and fields are objects of strings, times are RFC 3339, idle is as
-// in 30m0s. An error is an object with error, a word, and text; where a listing
-// ends with one, it is the last line. Who can open the socket may do all of this:
-// its mode is the only protection.
+// in 30m0s, data in base64. An error is an object with error, a word, and text, and
+// with taken, the key, if a key is another's; where a listing ends with one, it is
+// the last line. Who can open the socket may do all of this, and so make themselves
+// an administrator: its mode is the only protection.
 package sqlite

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -19,6 +20,9 @@ const (
 
 	// callTime bounds a call, and how long a listing waits for who reads it.
 	callTime = 30 * time.Second
+
+	// streamStep is how many lines of a listing have that time.
+	streamStep = 32
 )
 
 // handler serves the store to the commands; the package's documentation
@@ -31,45 +35,61 @@ func handler(s *Store) http.Handler {
 		"DELETE /v1/sessions/{id}": s.serveDelete,
 		"GET /v1/spent/{id}":       s.serveSpent,
 		"POST /v1/spent/{id}":      s.serveSpend,
+		"GET /v1/account":          s.serveGet,
+		"POST /v1/account":         s.servePut,
+		"DELETE /v1/account":       s.serveDeleteAccount,
+		"POST /v1/log":             s.serveAppend,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), callTime)
 			defer cancel()
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(callTime))
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-			answer, err := call(r.WithContext(ctx))
-			var body []byte
-			if err == nil {
-				body, err = json.Marshal(answer)
-			}
-			status := http.StatusOK
-			if err != nil {
-				answer, status = errorToWire(err)
-				body, _ = json.Marshal(answer) // two strings
-			}
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(status)
-			_, _ = w.Write(append(body, '\n')) // or the client has gone
+			respond(w, r.WithContext(ctx), call)
 		})
 	}
-	mux.HandleFunc("GET /v1/sessions", func(w http.ResponseWriter, r *http.Request) { stream(w, s.serveList(r)) })
-	mux.HandleFunc("POST /v1/sweep", func(w http.ResponseWriter, r *http.Request) { stream(w, s.Sweep(r.Context())) })
+	// These take as long as there is something to do, and end when the client goes.
+	mux.HandleFunc("GET /v1/sessions", func(w http.ResponseWriter, r *http.Request) { stream(w, s.serveList(r), toWire) })
+	mux.HandleFunc("POST /v1/sweep", func(w http.ResponseWriter, r *http.Request) { stream(w, s.Sweep(r.Context()), toWire) })
+	mux.HandleFunc("GET /v1/accounts", func(w http.ResponseWriter, r *http.Request) { stream(w, s.serveAccounts(r), foundToWire) })
+	mux.HandleFunc("GET /v1/log", func(w http.ResponseWriter, r *http.Request) {
+		stream(w, s.serveEntries(r), func(e *account.Entry) *account.Entry { return e })
+	})
+	mux.HandleFunc("DELETE /v1/log", func(w http.ResponseWriter, r *http.Request) { respond(w, r, s.serveTrim) })
 	return mux
 }
 
-// stream writes a record on each line. If it ends with an error, that is the last
-// line, unless it is the only one and still can be the answer's status.
-func stream(w http.ResponseWriter, records iter.Seq2[session.Record, error]) {
+// respond writes what call answers.
+func respond(w http.ResponseWriter, r *http.Request, call func(*http.Request) (any, error)) {
+	answer, err := call(r)
+	var body []byte
+	if err == nil {
+		body, err = json.Marshal(answer)
+	}
+	status := http.StatusOK
+	if err != nil {
+		answer, status = errorToWire(err)
+		body, _ = json.Marshal(answer) // strings
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // or the client has gone
+}
+
+// stream writes what toWire makes of each item on a line. If it ends with an error,
+// that is the last line, unless it is the only one and still can be the answer's
+// status.
+func stream[T, W any](w http.ResponseWriter, items iter.Seq2[T, error], toWire func(*T) W) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	controller := http.NewResponseController(w)
 	n := 0
-	for r, err := range records {
-		if n%listStep == 0 {
+	for item, err := range items {
+		if n%streamStep == 0 {
 			_ = controller.SetWriteDeadline(time.Now().Add(callTime))
 		}
 		var line []byte
 		if err == nil {
-			line, err = json.Marshal(toWire(&r))
+			line, err = json.Marshal(toWire(&item))
 		}
 		if err != nil {
 			answer, status := errorToWire(err)
@@ -124,16 +144,21 @@ func (s *Store) serveFind(r *http.Request) (any, error) {
 	return toWire(&rec), err
 }
 
+func decodeBody[T any](r *http.Request, decode func([]byte) (T, error)) (T, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		var none T
+		return none, fmt.Errorf("%w: %w", errRequest, err)
+	}
+	return decode(body)
+}
+
 func (s *Store) serveCommit(r *http.Request) (any, error) {
 	id, err := s.address(r)
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errRequest, err)
-	}
-	d, err := decodeDelta(body)
+	d, err := decodeBody(r, decodeDelta)
 	if err != nil {
 		return nil, err
 	}
@@ -162,10 +187,62 @@ func (s *Store) serveSpend(r *http.Request) (any, error) {
 	if err := parseHex(id[:], r.PathValue("id")); err != nil {
 		return nil, err
 	}
-	until, err := time.Parse(time.RFC3339Nano, r.URL.Query().Get("until"))
+	until, err := parseTime("until", r.URL.Query().Get("until"))
 	if err != nil {
-		return nil, fmt.Errorf("%w: until: %w", errRequest, err)
+		return nil, err
 	}
 	first, err := s.Spend(r.Context(), id, until)
 	return wireSpent{Spent: true, First: first}, err
+}
+
+func (s *Store) serveGet(r *http.Request) (any, error) {
+	rec, err := s.Accounts().Get(r.Context(), r.URL.Query().Get("key"))
+	return accountToWire(&rec), err
+}
+
+func (s *Store) servePut(r *http.Request) (any, error) {
+	rec, err := decodeBody(r, decodeAccount)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.Accounts().Put(r.Context(), rec)
+}
+
+func (s *Store) serveDeleteAccount(r *http.Request) (any, error) {
+	values := r.URL.Query()
+	version, err := parseNumber("version", values.Get("version"))
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.Accounts().Delete(r.Context(), values.Get("id"), version)
+}
+
+func (s *Store) serveAccounts(r *http.Request) iter.Seq2[account.Found, error] {
+	values := r.URL.Query()
+	return s.Accounts().List(r.Context(), values.Get("prefix"), values.Get("after"))
+}
+
+func (s *Store) serveAppend(r *http.Request) (any, error) {
+	e, err := decodeBody(r, decodeEntry)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.Accounts().Append(r.Context(), e)
+}
+
+func (s *Store) serveEntries(r *http.Request) iter.Seq2[account.Entry, error] {
+	q, err := parseLogQuery(r.URL.Query())
+	if err != nil {
+		return func(yield func(account.Entry, error) bool) { yield(account.Entry{}, err) }
+	}
+	return s.Accounts().Entries(r.Context(), q)
+}
+
+func (s *Store) serveTrim(r *http.Request) (any, error) {
+	before, err := parseTime("before", r.URL.Query().Get("before"))
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.Accounts().Trim(r.Context(), before)
+	return wireTrimmed{n}, err
 }

@@ -302,7 +302,8 @@ func TestPlans(t *testing.T) {
 	r := newReadStatements(s.writer.conn)
 	statements := slices.Concat([]*stmt{
 		w.row, w.head, w.insert, w.rewrite, w.change, w.touch, w.postpone, w.remove, w.label, w.unlabel, w.spend, w.forget,
-		r.row, r.due, r.spent,
+		w.record, w.holder, w.insertRecord, w.updateRecord, w.removeRecord, w.addKey, w.dropKey, w.append, w.trim,
+		r.row, r.due, r.spent, r.record, r.found, r.oldest, r.newest, r.entries, r.entriesOf, r.later,
 	}, r.all[:], r.owned[:], r.labeled[:], r.both[:])
 	for _, st := range statements {
 		rows, err := s.writer.conn.c.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+st.query, make([]any, strings.Count(st.query, "?"))...)

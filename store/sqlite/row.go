@@ -118,7 +118,7 @@ func parseLabels(text string) (labels []session.Label, err error) {
 }
 
 // errDamaged says that a row is not as this package writes it.
-var errDamaged = errors.New("a session in the database is damaged")
+var errDamaged = errors.New("a row of the database is damaged")
 
 // rowColumns are what scanRow reads. Those who do not want the values read "'{}'"
 // in place of data.

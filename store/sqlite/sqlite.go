@@ -35,9 +35,9 @@ type Config struct {
 	CacheBytes int64
 
 	// MaxBytes bounds the database's file, and so what a flood of visitors can
-	// take of the disk: beyond it there is [session.ErrFull] until others have
-	// ended. The WAL beside it takes some ten megabytes more. If zero, the disk
-	// is the bound.
+	// take of the disk: beyond it there is [session.ErrFull], for accounts
+	// [account.ErrFull], until others have ended. The WAL beside it takes some
+	// ten megabytes more. If zero, the disk is the bound.
 	MaxBytes int64
 
 	// NoSocket leaves out the socket through which the commands reach this
@@ -70,8 +70,8 @@ func (c *Config) validate() error {
 }
 
 // A Store is a [session.Store], [session.Lister] and [session.Sweeper], and
-// remembers the challenges that are spent (captcha.Once). It may be used
-// concurrently.
+// remembers the challenges that are spent (captcha.Once). [Store.Accounts] keeps
+// people. It may be used concurrently.
 //
 // What a method that changes something has answered without an error is on disk.
 // If the caller's context ends while the disk is at work, nobody can know. Where

@@ -9,6 +9,12 @@ type writeStatements struct {
 	remove                  *stmt
 	label, unlabel          *stmt
 	spend, forget           *stmt
+
+	record, holder             *stmt
+	insertRecord, updateRecord *stmt
+	removeRecord               *stmt
+	addKey, dropKey            *stmt
+	append, trim               *stmt
 }
 
 func newWriteStatements(c *conn) writeStatements {
@@ -35,6 +41,19 @@ func newWriteStatements(c *conn) writeStatements {
 
 		spend:  c.stmt("INSERT OR IGNORE INTO gatehouse_spent (id, until) VALUES (?, ?)"),
 		forget: c.stmt("DELETE FROM gatehouse_spent WHERE id IN (SELECT id FROM gatehouse_spent WHERE until <= ? ORDER BY until LIMIT ?)"),
+
+		record: c.stmt("SELECT " + recordColumns + ", x'' FROM gatehouse_account_key CROSS JOIN gatehouse_account ON number = account WHERE key = ?"),
+		holder: c.stmt("SELECT account FROM gatehouse_account_key WHERE key = ?"),
+		// A driver may take no bytes for NULL.
+		insertRecord: c.stmt("INSERT INTO gatehouse_account (id, version, keys, data) VALUES (?, 1, ?, coalesce(?, x''))"),
+		updateRecord: c.stmt("UPDATE gatehouse_account SET version = version + 1, keys = ?, data = coalesce(?, x'') WHERE number = ?"),
+		removeRecord: c.stmt("DELETE FROM gatehouse_account WHERE number = ?"),
+		addKey:       c.stmt("INSERT INTO gatehouse_account_key (key, account) VALUES (?, ?)"),
+		dropKey:      c.stmt("DELETE FROM gatehouse_account_key WHERE key = ?"),
+
+		append: c.stmt("INSERT INTO gatehouse_log" +
+			" (time, kind, person, name, done_by, addr, agent, session, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+		trim: c.stmt("DELETE FROM gatehouse_log WHERE number IN (SELECT number FROM gatehouse_log WHERE time < ? ORDER BY time LIMIT ?)"),
 	}
 }
 
@@ -43,13 +62,30 @@ func newWriteStatements(c *conn) writeStatements {
 type readStatements struct {
 	row, due, spent           *stmt
 	all, owned, labeled, both [2]*stmt
+
+	record, found                             *stmt
+	oldest, newest, entries, entriesOf, later *stmt
 }
+
+// selected ends the statements that read the log.
+const selected = " AND +time >= ? AND kind = coalesce(nullif(?, ''), kind) ORDER BY number DESC LIMIT ?"
 
 func newReadStatements(c *conn) readStatements {
 	s := readStatements{
 		row:   c.stmt("SELECT " + rowColumns + ", data FROM gatehouse_session WHERE handle = ?"),
 		due:   c.stmt("SELECT handle FROM gatehouse_session WHERE due <= ? ORDER BY due LIMIT ?"),
 		spent: c.stmt("SELECT count(*) FROM gatehouse_spent WHERE id = ?"),
+
+		record: c.stmt("SELECT " + recordColumns + ", data FROM gatehouse_account_key CROSS JOIN gatehouse_account ON number = account WHERE key = ?"),
+		found: c.stmt("SELECT key, " + recordColumns + ", data FROM gatehouse_account_key CROSS JOIN gatehouse_account ON number = account" +
+			" WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"),
+
+		oldest: c.stmt("SELECT coalesce(min(number), 0) FROM gatehouse_log"),
+		newest: c.stmt("SELECT coalesce(max(number), 0) FROM gatehouse_log"),
+		// Without the plus, the planner might begin with all that is later.
+		entries:   c.stmt("SELECT " + entryColumns + " FROM gatehouse_log WHERE number >= ? AND number < ?" + selected),
+		entriesOf: c.stmt("SELECT " + entryColumns + " FROM gatehouse_log WHERE person = ? AND number >= ? AND number < ?" + selected),
+		later:     c.stmt("SELECT 1 FROM gatehouse_log WHERE time >= ? AND +number < ? LIMIT 1"),
 	}
 	for i, data := range []string{"'{}'", "data"} {
 		from := "SELECT " + rowColumns + ", " + data + " FROM gatehouse_session "

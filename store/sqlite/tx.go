@@ -48,7 +48,7 @@ func (t *tx) row(key int64) (*row, error) {
 	if r := t.w.cache.peek(key); r != nil {
 		return r, nil
 	}
-	return t.read(t.w.st.row, key)
+	return find(t, t.w.st.row, scanRow, key)
 }
 
 // head is row where nobody needs the fields; it may be without.
@@ -59,14 +59,16 @@ func (t *tx) head(key int64) (*row, error) {
 	if r := t.w.cache.peek(key); r != nil {
 		return r, nil
 	}
-	return t.read(t.w.st.head, key)
+	return find(t, t.w.st.head, scanRow, key)
 }
 
-func (t *tx) read(s *stmt, key int64) (*row, error) {
+// find reads a result of at most one row: the zero value is that of none.
+func find[T any](t *tx, s *stmt, scan func(scan func(dest ...any) error) (T, error), args ...any) (T, error) {
 	if t.err != nil {
-		return nil, t.err
+		var none T
+		return none, t.err
 	}
-	r, err := first(all(s, scanRow, key))
+	r, err := first(all(s, scan, args...))
 	if !errors.Is(err, errDamaged) { // which is nobody else's fault
 		t.err = err
 	}

@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -109,6 +112,84 @@ type wireSpent struct {
 	First bool `json:"first,omitempty"`
 }
 
+// A wireAccount is an [account.Record].
+type wireAccount struct {
+	ID      string   `json:"id"`
+	Keys    []string `json:"keys,omitempty"`
+	Version int64    `json:"version"`
+	Data    []byte   `json:"data"` // in base64: JSON would not keep what is not UTF-8
+}
+
+type wireFound struct {
+	Key string `json:"key"`
+	wireAccount
+}
+
+func accountToWire(r *account.Record) *wireAccount {
+	return &wireAccount{r.ID, r.Keys, r.Version, r.Data}
+}
+
+func foundToWire(f *account.Found) *wireFound {
+	return &wireFound{f.Key, *accountToWire(&f.Record)}
+}
+
+func (w *wireAccount) record() account.Record {
+	return account.Record{ID: w.ID, Keys: w.Keys, Version: w.Version, Data: w.Data}
+}
+
+func (w *wireFound) found() account.Found {
+	return account.Found{Key: w.Key, Record: w.record()}
+}
+
+// A log's query has no value for what it does not ask for.
+func encodeLogQuery(q *account.LogQuery) url.Values {
+	values := url.Values{}
+	if q.Person != "" {
+		values.Set("person", q.Person)
+	}
+	if q.Kind != "" {
+		values.Set("kind", string(q.Kind))
+	}
+	if !q.Since.IsZero() {
+		values.Set("since", q.Since.Format(time.RFC3339Nano))
+	}
+	if q.Before != 0 {
+		values.Set("before", strconv.FormatInt(q.Before, 10))
+	}
+	return values
+}
+
+func parseLogQuery(values url.Values) (q account.LogQuery, err error) {
+	q.Person, q.Kind = values.Get("person"), account.Kind(values.Get("kind"))
+	if text := values.Get("since"); text != "" {
+		q.Since, err = parseTime("since", text)
+	}
+	if text := values.Get("before"); text != "" && err == nil {
+		q.Before, err = parseNumber("before", text)
+	}
+	return q, err
+}
+
+func parseTime(name, text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: %s: %w", errRequest, name, err)
+	}
+	return t, nil
+}
+
+func parseNumber(name, text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s: %w", errRequest, name, err)
+	}
+	return n, nil
+}
+
+type wireTrimmed struct {
+	Removed int `json:"removed"`
+}
+
 func encodeDelta(d *session.Delta) ([]byte, error) {
 	return json.Marshal(&wireDelta{
 		d.Create, wireID(d.Rename), d.If, d.Set, d.Delete, d.Seen, wireDuration(d.Idle), d.Expires, d.Restart, d.Owner, d.Labels,
@@ -118,17 +199,39 @@ func encodeDelta(d *session.Delta) ([]byte, error) {
 // errRequest says that a request is not as it should be.
 var errRequest = errors.New("bad request")
 
+// decode reads one object into w, and refuses what has no place there.
+func decode(b []byte, w any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(w); err != nil {
+		return fmt.Errorf("%w: %w", errRequest, err)
+	}
+	if dec.More() {
+		return fmt.Errorf("%w: more than one object", errRequest)
+	}
+	return nil
+}
+
+// decodeAccount reads a record that is to be stored. Whether it is within the
+// bounds, the store asks.
+func decodeAccount(b []byte) (account.Record, error) {
+	var w wireAccount
+	err := decode(b, &w)
+	return w.record(), err
+}
+
+// decodeEntry reads an entry that is to be appended.
+func decodeEntry(b []byte) (e account.Entry, err error) {
+	err = decode(b, &e)
+	return e, err
+}
+
 // decodeDelta reads what encodeDelta writes, and refuses what no caller of
 // [session.Store] may ask for.
 func decodeDelta(b []byte) (*session.Delta, error) {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
 	var w wireDelta
-	if err := dec.Decode(&w); err != nil {
-		return nil, fmt.Errorf("%w: %w", errRequest, err)
-	}
-	if dec.More() {
-		return nil, fmt.Errorf("%w: more than one object", errRequest)
+	if err := decode(b, &w); err != nil {
+		return nil, err
 	}
 	seen := map[string]bool{}
 	for _, f := range w.Set {
@@ -157,7 +260,11 @@ func decodeDelta(b []byte) (*session.Delta, error) {
 type wireError struct {
 	Code string `json:"error"`
 	Text string `json:"text"`
+	// Taken is the key of an [account.TakenError].
+	Taken string `json:"taken,omitempty"`
 }
+
+const codeTaken = "account_taken"
 
 // meanings are the errors that callers ask for.
 var meanings = []struct {
@@ -165,6 +272,10 @@ var meanings = []struct {
 	code   string
 	status int
 }{
+	// These come first: an account's ErrFull is that of sessions, too.
+	{account.ErrNotFound, "account_not_found", http.StatusNotFound},
+	{account.ErrConflict, "account_conflict", http.StatusPreconditionFailed},
+	{account.ErrFull, "account_full", http.StatusInsufficientStorage},
 	{session.ErrNotFound, "not_found", http.StatusNotFound},
 	{session.ErrExists, "exists", http.StatusConflict},
 	{session.ErrConflict, "conflict", http.StatusPreconditionFailed},
@@ -176,15 +287,25 @@ var meanings = []struct {
 }
 
 func errorToWire(err error) (w wireError, status int) {
+	if taken, ok := errors.AsType[*account.TakenError](err); ok {
+		return wireError{codeTaken, err.Error(), taken.Key}, http.StatusConflict
+	}
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
-			return wireError{m.code, err.Error()}, m.status
+			return wireError{Code: m.code, Text: err.Error()}, m.status
 		}
 	}
-	return wireError{"store", err.Error()}, http.StatusInternalServerError
+	return wireError{Code: "store", Text: err.Error()}, http.StatusInternalServerError
 }
 
+// err is nil if there is none.
 func (w *wireError) err() error {
+	switch w.Code {
+	case "":
+		return nil
+	case codeTaken:
+		return &remoteError{w.Text, &account.TakenError{Key: w.Taken}}
+	}
 	for _, m := range meanings {
 		if m.code == w.Code {
 			return &remoteError{w.Text, m.err}

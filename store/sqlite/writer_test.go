@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -253,13 +254,31 @@ func TestClose(t *testing.T) {
 	release()
 	wg.Wait()
 
+	a := s.Accounts()
 	for name, call := range map[string]func() error{
-		"Load":   func() error { _, err := s.Load(t.Context(), ids[0]); return err },
-		"Find":   func() error { _, err := s.Find(t.Context(), ids[0].Handle()); return err },
-		"Commit": func() error { return s.Commit(t.Context(), ids[0], set("a", `1`)) },
-		"Delete": func() error { return s.Delete(t.Context(), ids[0]) },
-		"Spend":  func() error { _, err := s.Spend(t.Context(), [16]byte{}, time.Now().Add(time.Hour)); return err },
-		"Spent":  func() error { _, err := s.Spent(t.Context(), [16]byte{}); return err },
+		"Load":          func() error { _, err := s.Load(t.Context(), ids[0]); return err },
+		"Find":          func() error { _, err := s.Find(t.Context(), ids[0].Handle()); return err },
+		"Commit":        func() error { return s.Commit(t.Context(), ids[0], set("a", `1`)) },
+		"Delete":        func() error { return s.Delete(t.Context(), ids[0]) },
+		"Spend":         func() error { _, err := s.Spend(t.Context(), [16]byte{}, time.Now().Add(time.Hour)); return err },
+		"Spent":         func() error { _, err := s.Spent(t.Context(), [16]byte{}); return err },
+		"Get":           func() error { _, err := a.Get(t.Context(), "a"); return err },
+		"Put":           func() error { return a.Put(t.Context(), account.Record{ID: "a"}) },
+		"DeleteAccount": func() error { return a.Delete(t.Context(), "a", 1) },
+		"Append":        func() error { return a.Append(t.Context(), account.Entry{}) },
+		"Trim":          func() error { _, err := a.Trim(t.Context(), time.Now()); return err },
+		"Accounts": func() (last error) {
+			for _, err := range a.List(t.Context(), "", "") {
+				last = err
+			}
+			return last
+		},
+		"Entries": func() (last error) {
+			for _, err := range a.Entries(t.Context(), account.LogQuery{}) {
+				last = err
+			}
+			return last
+		},
 		"List": func() (last error) {
 			for _, err := range s.List(t.Context(), session.Query{All: true}) {
 				last = err
