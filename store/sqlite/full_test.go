@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -91,6 +92,41 @@ func TestWrap(t *testing.T) {
 	}
 }
 
+// TestMaxBytesAccounts: when sessions have filled the file, accounts are refused as a
+// whole, and there is room again when sessions have ended.
+func TestMaxBytesAccounts(t *testing.T) {
+	s := open(t, Config{MaxBytes: 1 << 20})
+	a := s.Accounts()
+	put(t, a, account.Record{ID: "a", Keys: []string{"k"}, Data: []byte("first")})
+	var ids []session.ID
+	var full error
+	for full == nil {
+		id := newID()
+		if full = s.Commit(t.Context(), id, creation(large(len(ids)))); full == nil {
+			ids = append(ids, id)
+		}
+	}
+	r := account.Record{ID: "a", Version: 1, Keys: []string{"l"}, Data: bytes.Repeat([]byte("second"), 2000)}
+	if err := a.Put(t.Context(), r); !errors.Is(err, account.ErrFull) {
+		t.Errorf("Put: %v", err)
+	}
+	if got, err := a.Get(t.Context(), "k"); err != nil || got.Version != 1 || string(got.Data) != "first" {
+		t.Errorf("after a refusal: %+v, %v", got, err)
+	}
+	if _, err := a.Get(t.Context(), "l"); !errors.Is(err, account.ErrNotFound) {
+		t.Errorf("a key of what was refused: %v", err)
+	}
+	for _, id := range ids[:10] {
+		if err := s.Delete(t.Context(), id); err != nil {
+			t.Errorf("Delete: %v", err)
+		}
+	}
+	put(t, a, r)
+	if got, err := a.Get(t.Context(), "l"); err != nil || got.Version != 2 || !bytes.Equal(got.Data, r.Data) {
+		t.Errorf("with room again: version %d, %v", got.Version, err)
+	}
+}
+
 // room is a way to have none, and to have it again.
 type room struct {
 	shrink, grow func()
@@ -109,6 +145,7 @@ func outOfRoom(t *testing.T, dir string, r room) {
 	}
 	defer func() { _ = s.Close() }()
 	acknowledged := map[session.ID]string{}
+	people, entries := map[string]string{}, 0
 	var mu sync.Mutex
 	// try makes a record and changes one; the errors that there are go to the log.
 	try := func(i int) error {
@@ -130,6 +167,38 @@ func outOfRoom(t *testing.T, dir string, r room) {
 		mu.Unlock()
 		return nil
 	}
+	// tryAccounts does so with people and their log.
+	tryAccounts := func(i int) error {
+		a := s.Accounts()
+		r := account.Record{ID: fmt.Sprintf("%x", newID()), Data: []byte(large(i).Value)}
+		r.Keys = []string{"key of " + r.ID}
+		if err := a.Put(context.Background(), r); err != nil {
+			if _, err := a.Get(context.Background(), r.Keys[0]); !errors.Is(err, account.ErrNotFound) {
+				t.Errorf("an account whose creation was refused is there: %v", err)
+			}
+			return err
+		}
+		mu.Lock()
+		people[r.ID] = large(i).Value
+		mu.Unlock()
+		if err := a.Append(context.Background(), account.Entry{Time: time.Now(), Kind: "k", Detail: large(i).Value}); err != nil {
+			return err
+		}
+		mu.Lock()
+		entries++
+		mu.Unlock()
+		r.Version, r.Keys, r.Data = 1, []string{"another key of " + r.ID}, []byte(large(i+1).Value)
+		if err := a.Put(context.Background(), r); err != nil {
+			if got, err := a.Get(context.Background(), "key of "+r.ID); err != nil || got.Version != 1 {
+				t.Errorf("an account whose change was refused has version %d, %v", got.Version, err)
+			}
+			return err
+		}
+		mu.Lock()
+		people[r.ID] = large(i + 1).Value
+		mu.Unlock()
+		return nil
+	}
 	verify := func(when string) {
 		t.Helper()
 		for id, want := range acknowledged {
@@ -147,9 +216,32 @@ func outOfRoom(t *testing.T, dir string, r room) {
 		if n != len(acknowledged) {
 			t.Fatalf("%s: %d records, want %d", when, n, len(acknowledged))
 		}
+		n = 0
+		for f, err := range s.Accounts().List(t.Context(), "", "") {
+			if err != nil {
+				t.Fatalf("%s: List: %v", when, err)
+			}
+			if string(f.Data) != people[f.ID] {
+				t.Fatalf("%s: an account has %.3q…, want %.3q…", when, f.Data, people[f.ID])
+			}
+			n++
+		}
+		if n != 2*len(people) {
+			t.Fatalf("%s: %d keys of accounts, want %d", when, n, 2*len(people))
+		}
+		n = 0
+		for _, err := range s.Accounts().Entries(t.Context(), account.LogQuery{}) {
+			if err != nil {
+				t.Fatalf("%s: Entries: %v", when, err)
+			}
+			n++
+		}
+		if n != entries {
+			t.Fatalf("%s: %d entries of the log, want %d", when, n, entries)
+		}
 	}
 	for i := range 20 {
-		if err := try(i); err != nil {
+		if err := errors.Join(try(i), tryAccounts(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -166,9 +258,20 @@ func outOfRoom(t *testing.T, dir string, r room) {
 		if !strings.HasPrefix(refused.Error(), "sqlite: commit: ") || errors.Is(refused, session.ErrFull) != r.full {
 			t.Errorf("%s: %v", when, refused)
 		}
+		refused = nil
+		for i := 0; refused == nil; i++ {
+			if refused = tryAccounts(i); i > 10_000 {
+				t.Fatalf("%s: accounts never say so", when)
+			}
+		}
+		t.Logf("%s: %v", when, refused)
+		if !strings.HasPrefix(refused.Error(), "sqlite: put: ") && !strings.HasPrefix(refused.Error(), "sqlite: append: ") || errors.Is(refused, account.ErrFull) != r.full {
+			t.Errorf("%s: %v", when, refused)
+		}
 		var wg sync.WaitGroup
 		for i := range 16 {
 			wg.Go(func() { _ = try(i) })
+			wg.Go(func() { _ = tryAccounts(i) })
 		}
 		wg.Wait()
 		s.check.checkpoint()
@@ -187,7 +290,7 @@ func outOfRoom(t *testing.T, dir string, r room) {
 		when = fmt.Sprintf("round %d, with room again", round)
 		verify(when)
 		for i := range 20 {
-			if err := try(i); err != nil {
+			if err := errors.Join(try(i), tryAccounts(i)); err != nil {
 				t.Fatalf("%s: %v", when, err)
 			}
 		}

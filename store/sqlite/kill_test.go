@@ -201,6 +201,7 @@ func (v *victim) kill() {
 type load struct {
 	path    string
 	workers [24]*worker
+	keepers [8]*keeper
 
 	acknowledged, onTheWay atomic.Int64
 }
@@ -233,6 +234,9 @@ func newLoad(path string) *load {
 	for i := range l.workers {
 		l.workers[i] = &worker{owner: fmt.Sprintf("owner %d", i)}
 	}
+	for i := range l.keepers {
+		l.keepers[i] = &keeper{id: fmt.Sprintf("keeper %d", i)}
+	}
 	return l
 }
 
@@ -262,6 +266,12 @@ func (l *load) run(t *testing.T, kill func()) {
 	for _, w := range l.workers {
 		wg.Go(func() {
 			for w.step(t, l, c) {
+			}
+		})
+	}
+	for _, k := range l.keepers {
+		wg.Go(func() {
+			for k.step(t, l, c.Accounts()) {
 			}
 		})
 	}
@@ -383,6 +393,7 @@ func (l *load) verify(t *testing.T, c *client) {
 		}
 	}
 	lists(t, c, session.Query{All: true}, want)
+	l.verifyAccounts(t, c.Accounts())
 }
 
 // holds reports whether the server has this state, and nothing of the other.
@@ -440,9 +451,11 @@ func (l *load) sound(t *testing.T) {
 	defer s.Close()
 	for query, want := range map[string]string{
 		"PRAGMA integrity_check": "ok",
-		"SELECT count(*) FROM gatehouse_session WHERE due > min(seen + idle, expires)":                                "0",
-		"SELECT count(*) FROM gatehouse_label WHERE session NOT IN (SELECT number FROM gatehouse_session)":            "0",
-		"SELECT (SELECT count(*) FROM gatehouse_label) - (SELECT count(*) FROM gatehouse_session, json_each(labels))": "0",
+		"SELECT count(*) FROM gatehouse_session WHERE due > min(seen + idle, expires)":                                                               "0",
+		"SELECT count(*) FROM gatehouse_label WHERE session NOT IN (SELECT number FROM gatehouse_session)":                                           "0",
+		"SELECT (SELECT count(*) FROM gatehouse_label) - (SELECT count(*) FROM gatehouse_session, json_each(labels))":                                "0",
+		"SELECT count(*) FROM gatehouse_account_key WHERE account NOT IN (SELECT number FROM gatehouse_account)":                                     "0",
+		"SELECT (SELECT count(*) FROM gatehouse_account_key) - (SELECT count(*) + coalesce(sum(json_array_length(keys)), 0) FROM gatehouse_account)": "0",
 	} {
 		var got string
 		if err := s.writer.conn.scan(query, &got); err != nil || got != want {
