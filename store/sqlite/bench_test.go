@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -177,4 +178,118 @@ func BenchmarkGroupCommitRaw(b *testing.B) {
 	b.ResetTimer()
 	write(b.N, func(i int) int { return i * 7919 % population })
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+}
+
+// people fills the store with records of half a kilobyte, as of a person with a
+// password and a passkey.
+func people(b *testing.B, n int) (*Store, []account.Record) {
+	s := open(b, Config{})
+	records := make([]account.Record, n)
+	var wg sync.WaitGroup
+	for part := range 256 {
+		wg.Go(func() {
+			for i := part; i < n; i += 256 {
+				records[i] = account.Record{
+					ID:   fmt.Sprintf("person/%026d", i),
+					Keys: []string{fmt.Sprint("name/name", i), fmt.Sprint("look/name", i), fmt.Sprintf("email/name%d@example.org", i)},
+					Data: make([]byte, 512),
+				}
+				if err := s.Accounts().Put(context.Background(), records[i]); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportAllocs()
+	b.ResetTimer()
+	return s, records
+}
+
+func BenchmarkAccountGet(b *testing.B) {
+	s, records := people(b, population)
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			if _, err := s.Accounts().Get(context.Background(), records[i*7919%population].Keys[0]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkAccountGetByClient is what a command waits for.
+func BenchmarkAccountGetByClient(b *testing.B) {
+	s, records := people(b, population)
+	a := dialed(b, s.path).Accounts()
+	for i := 0; b.Loop(); i++ {
+		if _, err := a.Get(context.Background(), records[i*7919%population].Keys[0]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkAccountPut is durable: 1, or 64 at once, each changes people of its own.
+func BenchmarkAccountPut(b *testing.B) {
+	for _, at := range []int{1, together} {
+		b.Run(fmt.Sprint(at), func(b *testing.B) {
+			s, records := people(b, population)
+			for i := range records {
+				records[i].Version = 1
+			}
+			share(b, at, func(i int) error {
+				r := &records[i%population]
+				err := s.Accounts().Put(context.Background(), *r)
+				r.Version++
+				return err
+			})
+		})
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, at := range []int{1, together} {
+		b.Run(fmt.Sprint(at), func(b *testing.B) {
+			s, records := people(b, population)
+			share(b, at, func(i int) error {
+				return s.Accounts().Append(context.Background(), account.Entry{
+					Time: time.Now(), Kind: "sign-in", Person: records[i%population].ID, Name: "name", Agent: "Mozilla/5.0", Detail: "password",
+				})
+			})
+		})
+	}
+}
+
+// share has at goroutines do the b.N things, each those that are its own.
+func share(b *testing.B, at int, do func(i int) error) {
+	var wg sync.WaitGroup
+	for part := range at {
+		wg.Go(func() {
+			for i := part; i < b.N; i += at {
+				// Those of one goroutine stay its own, however often it comes round.
+				if err := do(i/at*at%(population/at*at) + part); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+}
+
+// BenchmarkAccountList goes through everybody.
+func BenchmarkAccountList(b *testing.B) {
+	s, _ := people(b, population)
+	for b.Loop() {
+		n := 0
+		for _, err := range s.Accounts().List(context.Background(), "name/", "") {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+		if n != population {
+			b.Fatal(n)
+		}
+	}
 }
