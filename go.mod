@@ -3,6 +3,7 @@ module github.com/seed-64ad3862/gatehouse
 go 1.26.0
 
 require (
+	github.com/BurntSushi/toml v1.6.0 // cmd/gatehouse: its configuration file
 	github.com/alecthomas/kong v1.17.0 // cmd/gatehouse: its command line
 	github.com/boombuler/barcode v1.1.0 // signin: QR codes
 	github.com/chromedp/cdproto v0.159.0 // tests: what chromedp speaks
@@ -13,18 +14,22 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0 // store/postgres
 	github.com/labstack/echo/v5 v5.4.4 // examples/echo
 	github.com/pquerna/otp v1.5.0 // signin: codes of authenticator apps
+	github.com/prometheus/client_golang v1.25.0 // cmd/gatehouse: metrics
 	github.com/redis/rueidis v1.0.79 // store/redis
 	github.com/rogpeppe/go-internal v1.16.0 // tests: scripts that run the command
-	golang.org/x/crypto v0.58.0 // password: argon2id, and what others hash with
+	github.com/wneessen/go-mail v0.8.1 // cmd/gatehouse: mail
+	golang.org/x/crypto v0.58.0 // password: argon2id, and what others hash with; cmd/gatehouse: certificates by ACME
 	golang.org/x/sync v0.24.0 // password: turns for a bounded amount of memory
 	golang.org/x/text v0.43.0 // account, captcha, password, signin: the forms of what people type, and languages
 	modernc.org/sqlite v1.61.1 // store/sqlite
 )
 
 require (
+	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/bytedance/gopkg v0.1.3 // indirect
 	github.com/bytedance/sonic v1.15.0 // indirect
 	github.com/bytedance/sonic/loader v0.5.0 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/cloudwego/base64x v0.1.6 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.4 // indirect
@@ -50,9 +55,13 @@ require (
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.2 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/pelletier/go-toml/v2 v2.2.4 // indirect
 	github.com/philhofer/fwd v1.2.0 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/quic-go v0.59.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
@@ -65,7 +74,7 @@ require (
 	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ type listeners struct {
 	host     string // as it was given
 	port     string
 	loopback bool // nobody but this machine reaches them
+	tls      *tls.Config
 	sockets  []net.Listener
 }
 
@@ -105,7 +107,21 @@ func (l *listeners) url() string {
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, l.port)
+	if l.tls == nil {
+		return "http://" + net.JoinHostPort(host, l.port)
+	}
+	if l.port == "443" {
+		return "https://" + host
+	}
+	return "https://" + net.JoinHostPort(host, l.port)
+}
+
+// secure has the sockets speak TLS.
+func (l *listeners) secure(cfg *tls.Config) {
+	l.tls = cfg
+	for i, socket := range l.sockets {
+		l.sockets[i] = tls.NewListener(socket, cfg)
+	}
 }
 
 // origins are what browsers call the addresses. A page of plain HTTP has no

@@ -1,5 +1,6 @@
 // Command gatehouse puts a gate before web applications.
 //
+//	gatehouse serve      people sign in, on http://localhost:9000
 //	gatehouse demo       a small site to try sessions, CAPTCHA and CSRF protection on
 //	gatehouse version    what this binary was built from
 //
@@ -21,8 +22,11 @@ import (
 
 // cli is the command line: flags become a Config, and that runs.
 type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Serve the pages by which people sign in."`
 	Demo    demoCmd    `cmd:"" help:"Serve the tutorial site: sign-in, CAPTCHA and forms to try, its sessions in plain sight."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Config string `placeholder:"FILE" help:"Configuration file (gatehouse.toml, if it is there)."`
 }
 
 // streams are where a command writes: to out what it was asked for, and nothing
@@ -47,7 +51,13 @@ func untilSignal(ctx context.Context) context.Context {
 // run returns the exit status.
 func run(ctx context.Context, args []string, std streams) int {
 	exited := -1 // --help exits by way of Kong, and must not end who calls run
+	config, err := configOf(args)
+	if err != nil {
+		return exit(std, err)
+	}
 	parser, err := kong.New(&cli{},
+		kong.DefaultEnvars(variables),
+		kong.Resolvers(config),
 		kong.Name("gatehouse"),
 		kong.Description("The gate before a web application: sessions, CAPTCHA, and protection against cross-site requests."),
 		kong.Writers(std.out, std.err),
@@ -69,6 +79,11 @@ func run(ctx context.Context, args []string, std streams) int {
 	} else {
 		err = command.Run()
 	}
+	return exit(std, err)
+}
+
+// exit says what went wrong, and returns the status.
+func exit(std streams, err error) int {
 	var usage usageError
 	switch {
 	case err == nil:

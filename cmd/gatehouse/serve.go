@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/internal/clientaddr"
+	"github.com/seed-64ad3862/gatehouse/password"
+	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/signin"
+	"github.com/seed-64ad3862/gatehouse/throttle"
+)
+
+type serveCmd struct {
+	settings
+}
+
+// Help is what `gatehouse serve --help` says besides.
+func (serveCmd) Help() string {
+	return "Without settings it keeps people and sessions in gatehouse.db, in this folder, and " +
+		"listens on http://localhost:9000. At the first start it prints a link that makes the " +
+		"first administrator. Every setting can also be a line of gatehouse.toml, such as " +
+		"captcha = \"adaptive\", or a variable of the environment, such as GATEHOUSE_CAPTCHA."
+}
+
+// Run serves until the context ends.
+func (c *serveCmd) Run(ctx context.Context, std streams) error {
+	logger := c.logger(std.err)
+	s := &server{settings: c.settings, log: logger, notes: std.err}
+	defer s.close()
+	return s.run(ctx)
+}
+
+func (c *settings) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // one of four
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// A server is one that is being put together, or under way.
+type server struct {
+	settings
+	log     *slog.Logger
+	notes   io.Writer
+	closers []func()
+
+	stores   *stores
+	sessions *session.Manager
+	pages    *signin.Pages
+	metrics  *metrics
+}
+
+func (s *server) onClose(f func()) { s.closers = append(s.closers, f) }
+
+func (s *server) close() {
+	for _, v := range slices.Backward(s.closers) {
+		v()
+	}
+	s.closers = nil
+}
+
+func (s *server) run(ctx context.Context) error {
+	proxies, err := clientaddr.Parse(s.TrustedProxy)
+	if err != nil {
+		return usageError{fmt.Errorf("--trusted-proxy: %w", err)}
+	}
+	if err := s.checkPublicURL(); err != nil {
+		return err
+	}
+	certificates, err := s.tls(ctx)
+	if err != nil {
+		return err
+	}
+	// Behind a proxy that has TLS, others reach the proxy by https and not us.
+	private := s.InsecureHTTP || certificates != nil || len(proxies) > 0 && strings.HasPrefix(s.PublicURL, "https://")
+	l, err := listen(ctx, s.Listen, private)
+	if err != nil {
+		return err
+	}
+	s.onClose(l.close)
+	if certificates != nil {
+		l.secure(certificates)
+	}
+	if s.PublicURL == "" {
+		s.PublicURL = l.url()
+	}
+	if s.stores, err = s.open(ctx); err != nil {
+		return err
+	}
+	s.metrics = newMetrics()
+	if err := s.build(ctx, proxies); err != nil {
+		return err
+	}
+	operator, err := s.operator(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.greet(ctx, l, operator); err != nil {
+		return err
+	}
+	// What goes on beside requests ends before the stores do.
+	background, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { s.look(background) })
+	defer running.Wait()
+	defer stop()
+	defer s.pages.Wait()
+	return serve(ctx, s.handler(proxies), l, s.log)
+}
+
+// checkPublicURL says in words of settings what package signin would refuse.
+func (s *server) checkPublicURL() error {
+	if s.PublicURL == "" {
+		return nil
+	}
+	u, err := url.Parse(s.PublicURL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return usageError{fmt.Errorf("--public-url %q is not like https://app.example", s.PublicURL)}
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	if u.Scheme == "http" && !s.InsecureHTTP && u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return usageError{fmt.Errorf("--public-url %s: anybody on the way can read passwords in plain HTTP; give https://…, or add --insecure-http to do it all the same", s.PublicURL)}
+	}
+	return nil
+}
+
+// build makes the sessions and the pages.
+func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
+	people, err := account.New(account.Config{Store: s.stores.people})
+	if err != nil {
+		return err
+	}
+	s.sessions, err = session.New(session.Config{
+		Store: s.stores.sessions, Insecure: strings.HasPrefix(s.PublicURL, "http://"), Idle: s.Idle, Absolute: s.Absolute,
+		Observe: s.metrics.session, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	key, err := people.Secret(ctx, "throttle")
+	if err != nil {
+		return err
+	}
+	budgets, err := throttle.New(throttle.Config{Store: s.stores.throttle, Key: key})
+	if err != nil {
+		return err
+	}
+	mail, err := s.mail()
+	if err != nil {
+		return err
+	}
+	cfg := signin.Config{
+		Sessions: s.sessions, People: people, Log: s.stores.log, PublicURL: s.PublicURL, Insecure: s.InsecureHTTP,
+		Site: s.Site, Home: s.Home, Policy: password.Policy{Length: s.PasswordLength}, Throttle: budgets,
+		Captcha: signin.Captcha(s.Captcha), Once: s.stores.once, Addr: proxies.Of, Mail: mail,
+		Observe: s.metrics.account, Logger: s.log,
+	}
+	if cfg.Views, err = folder(s.Views); err != nil {
+		return fmt.Errorf("--views: %w", err)
+	}
+	if cfg.Statics, err = folder(s.Static); err != nil {
+		return fmt.Errorf("--static: %w", err)
+	}
+	s.pages, err = signin.New(ctx, cfg)
+	return err
+}
+
+// handler is all that browsers reach.
+func (s *server) handler(proxies clientaddr.Trusted) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", s.sessions.Handler(s.pages))
+	// Nothing here is for those who search the web.
+	mux.HandleFunc("GET /robots.txt", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "User-agent: *\nDisallow: /\n")
+	})
+	return s.watch(mux, proxies)
+}
+
+// greet says where the site is, and how to begin.
+func (s *server) greet(ctx context.Context, l *listeners, operator string) error {
+	if !l.loopback && l.tls == nil && strings.HasPrefix(s.PublicURL, "http://") {
+		fmt.Fprintf(s.notes, "Warning: this is plain HTTP, and not only for this machine. Whoever is on the way can read passwords.\n\n")
+	}
+	fmt.Fprintf(s.notes, "The site is at %s (Ctrl-C ends it).\n", s.PublicURL)
+	if operator != "" {
+		fmt.Fprintf(s.notes, "Metrics and health are at %s.\n", operator)
+	}
+	link, err := s.pages.SetupURL(ctx)
+	switch {
+	case errors.Is(err, account.ErrSetUp):
+	case err != nil:
+		return err
+	default:
+		fmt.Fprintf(s.notes, "\nThere is no administrator yet. This link makes one, within an hour:\n\n  %s\n\n", link)
+	}
+	return nil
+}
+
+// look does what has to be done now and then: the log is trimmed, sessions that are
+// over are removed, and how many there are is noted.
+func (s *server) look(ctx context.Context) {
+	const often, seldom = 10 * time.Minute, 24 * time.Hour
+	var trimmed time.Time
+	for tick := time.NewTicker(often); ; {
+		if err := s.pages.Sample(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "sessions could not be counted", "error", err)
+		}
+		if _, err := s.sessions.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "sessions that are over could not be removed", "error", err)
+		}
+		if time.Since(trimmed) > seldom {
+			n, err := s.stores.log.Trim(ctx, time.Now().Add(-s.AuditRetention))
+			if err == nil {
+				trimmed = time.Now()
+			} else if ctx.Err() == nil {
+				s.log.WarnContext(ctx, "the log could not be trimmed", "error", err)
+			}
+			if n > 0 {
+				s.log.InfoContext(ctx, "the log was trimmed", "entries", n)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		}
+	}
+}
+
+// tls is how connections are secured; nil if they are not.
+func (s *server) tls(ctx context.Context) (*tls.Config, error) {
+	switch {
+	case len(s.ACMEHost) > 0 && s.TLSCert != "":
+		return nil, usageError{errors.New("--acme-host and --tls-cert are two ways to the same end: give one")}
+	case len(s.ACMEHost) > 0:
+		m := &autocert.Manager{
+			Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(s.ACMEHost...), Email: s.ACMEEmail, Cache: autocert.DirCache(s.ACMECache),
+		}
+		return m.TLSConfig(), nil
+	case s.TLSCert == "" && s.TLSKey == "":
+		return nil, nil
+	case s.TLSCert == "" || s.TLSKey == "":
+		return nil, usageError{errors.New("--tls-cert and --tls-key go together")}
+	}
+	c := &certificate{cert: s.TLSCert, key: s.TLSKey, log: s.log}
+	if err := c.read(ctx); err != nil {
+		return nil, fmt.Errorf("--tls-cert: %w", err)
+	}
+	return &tls.Config{GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// A certificate is read again when its file has changed.
+type certificate struct {
+	cert, key string
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	now     *tls.Certificate
+	changed time.Time // the file's
+	looked  time.Time
+}
+
+// lookEvery is how long a certificate that was replaced stays in use.
+const lookEvery = 5 * time.Second
+
+func (c *certificate) read(ctx context.Context) error {
+	info, err := os.Stat(c.cert)
+	if err != nil {
+		return err
+	}
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return err
+	}
+	if c.now != nil {
+		c.log.InfoContext(ctx, "the certificate was read again", "file", c.cert)
+	}
+	c.now, c.changed = &pair, info.ModTime()
+	return nil
+}
+
+func (c *certificate) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); now.Sub(c.looked) > lookEvery {
+		c.looked = now
+		if info, err := os.Stat(c.cert); err != nil || !info.ModTime().Equal(c.changed) {
+			// While the two files are being replaced they do not belong together:
+			// the old ones are good until the new ones are.
+			if err := c.read(hello.Context()); err != nil {
+				c.log.WarnContext(hello.Context(), "the certificate could not be read again", "error", err)
+			}
+		}
+	}
+	return c.now, nil
+}

@@ -1,0 +1,317 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/visitor"
+)
+
+const goodPassword = "quiet lantern meadow"
+
+// child is a gatehouse in a process of its own.
+type child struct {
+	*exec.Cmd
+	said *output
+	url  string
+	link string // for setting up
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// serving starts `gatehouse serve` in a folder, and waits until it is there.
+func serving(t testing.TB, dir string, args ...string) *child {
+	t.Helper()
+	c := &child{Cmd: exec.CommandContext(t.Context(), "gatehouse", append([]string{"serve", "--captcha=off"}, args...)...), said: new(output)}
+	c.Dir, c.Stdout, c.Stderr = dir, c.said, c.said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	for range 3000 {
+		if m := regexp.MustCompile(`site is at (\S+)`).FindStringSubmatch(c.said.String()); m != nil {
+			c.url = m[1]
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if c.url == "" {
+		t.Fatalf("gatehouse does not say where it is: %s", c.said.String())
+	}
+	time.Sleep(50 * time.Millisecond) // the link comes right after
+	c.link = regexp.MustCompile(`\S*/setup/\S*`).FindString(c.said.String())
+	return c
+}
+
+// TestServeKilled: the link, an administrator, kill -9, and still signed in.
+func TestServeKilled(t *testing.T) {
+	dir, listen := t.TempDir(), "--listen=localhost:"+freePort(t)
+	c := serving(t, dir, listen, "--metrics=off")
+	if c.link == "" {
+		t.Fatalf("no link: %s", c.said.String())
+	}
+	if info, err := os.Stat(filepath.Join(dir, "gatehouse.db")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the database: %v, %v", info, err)
+	}
+	v := visitor.New(t, c.url)
+	v.Open(c.link).Send("", "name", "alex", "new", goodPassword, "again", goodPassword).Shows("/manager", "alex")
+	v.Send("/logout").Shows("/logout")
+	v.Open("/login").Send("/login", "name", "alex", "password", goodPassword).Shows("/index", "Hello, alex")
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+
+	c = serving(t, dir, listen, "--metrics=off")
+	if c.link != "" {
+		t.Errorf("another link: %s", c.said.String())
+	}
+	v.Open("/manager").Shows("/manager", "alex", "This device")
+	v.Open("/manager/log").Shows("/manager/log", "Signed in", "Set up")
+}
+
+// TestServeSettings: what is outside of the command line counts, in its order, and
+// what means nothing is refused with the nearest name.
+func TestServeSettings(t *testing.T) {
+	dir := t.TempDir()
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "gatehouse.toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fails := func(want string, env ...string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // or else it serves
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "gatehouse", "serve", "--metrics=off")
+		cmd.Dir, cmd.Env = dir, append(append(os.Environ(), "GATEHOUSE_LISTEN=localhost:0"), env...)
+		out, err := cmd.CombinedOutput()
+		if err == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), want) {
+			t.Errorf("status %d, want %q in %s", cmd.ProcessState.ExitCode(), want, out)
+		}
+	}
+	write("site = \"Example\"\n\n# a mistake\ncapcha = \"off\"\n")
+	fails(`gatehouse.toml:4: "capcha" is no setting; did you mean "captcha"?`)
+	write("[sessions]\nurl = \"x\"\n")
+	fails(`gatehouse.toml:1: "sessions" is not a text`)
+	write("site = \"a\n")
+	fails("gatehouse.toml:1: ")
+	write("captcha = \"sometimes\"\n")
+	fails("captcha must be one of")
+	write("idle = \"soon\"\n")
+	fails("idle")
+	write("trusted-proxy = [\"10.0.0.0/8\", \"everybody\"]\n")
+	fails(`"everybody" is no network`)
+	write("")
+	fails("did you mean GATEHOUSE_CAPTCHA?", "GATEHOUSE_CAPCHA=off")
+	fails("put the password into a file", "GATEHOUSE_DATABASE=postgres://me:secret@localhost/x")
+	fails("read the cookies", "GATEHOUSE_LISTEN=0.0.0.0:0")
+	fails("is not like https://", "GATEHOUSE_PUBLIC_URL=example.com")
+	fails("in plain HTTP", "GATEHOUSE_PUBLIC_URL=http://app.example")
+
+	write("site = \"From the file\"\nmetrics = \"127.0.0.1:0\"\npassword-length = 12\n")
+	t.Setenv("GATEHOUSE_SITE", "")
+	if err := os.Unsetenv("GATEHOUSE_SITE"); err != nil {
+		t.Fatal(err)
+	}
+	title := func(args ...string) string {
+		t.Helper()
+		c := serving(t, dir, append(args, "--listen=localhost:0")...)
+		v := visitor.New(t, c.url)
+		v.Open(c.link)
+		if !strings.Contains(v.Body, "12 ") && !strings.Contains(v.Body, "Set up") {
+			t.Errorf("the page: %s", v.Text())
+		}
+		if err := c.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Wait()
+		return regexp.MustCompile(`<title>(.*)</title>`).FindStringSubmatch(v.Body)[1]
+	}
+	if got := title(); got != "Set up · From the file" {
+		t.Errorf("title %q", got)
+	}
+	t.Setenv("GATEHOUSE_SITE", "From the environment")
+	if got := title(); got != "Set up · From the environment" {
+		t.Errorf("title %q", got)
+	}
+	if got := title("--site=From the command line"); got != "Set up · From the command line" {
+		t.Errorf("title %q", got)
+	}
+}
+
+// TestServeOperator: metrics and health are on a listener of their own.
+func TestServeOperator(t *testing.T) {
+	c := serving(t, t.TempDir(), "--listen=localhost:0", "--metrics=127.0.0.1:0", "--log-level=debug", "--log-format=json")
+	operator := regexp.MustCompile(`health are at (\S+)\.\n`).FindStringSubmatch(c.said.String())
+	if operator == nil {
+		t.Fatalf("no address: %s", c.said.String())
+	}
+	v := visitor.New(t, c.url)
+	v.Open(c.link).Send("", "name", "alex", "new", goodPassword, "again", goodPassword).Shows("/manager")
+	v.Open("/metrics").Shows("/metrics", "There is no such page")
+	for path, want := range map[string]string{
+		"/healthz": "ok\n", "/readyz": "ok\n",
+		"/metrics": `gatehouse_events_total{kind="set-up"} 1`,
+	} {
+		res, err := http.Get(operator[1] + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %d, no %q in %s", path, res.StatusCode, want, body)
+		}
+	}
+	token := c.link[strings.LastIndex(c.link, "/")+1:]
+	log := strings.Replace(c.said.String(), c.link, "", 1)
+	if strings.Contains(log, token) || strings.Contains(log, "lantern") {
+		t.Errorf("a secret is logged: %s", log)
+	}
+	if !strings.Contains(log, `"path":"/setup/…"`) {
+		t.Errorf("no request is logged: %s", log)
+	}
+}
+
+// selfSigned writes a certificate for localhost.
+func selfSigned(t testing.TB, dir string, serial int64) *x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		"key.pem": {Type: "PRIVATE KEY", Bytes: private}, "cert.pem": {Type: "CERTIFICATE", Bytes: der},
+	} {
+		var b bytes.Buffer
+		if err := pem.Encode(&b, block); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// TestServeTLS: with a certificate the site is https, its cookies are for that, and
+// a certificate that is replaced is used.
+func TestServeTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert := selfSigned(t, dir, 1)
+	c := serving(t, dir, "--listen=localhost:0", "--metrics=off", "--tls-cert=cert.pem", "--tls-key=key.pem")
+	if !strings.HasPrefix(c.url, "https://localhost:") {
+		t.Fatalf("the site is at %s", c.url)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	v := visitor.New(t, c.url)
+	v.Client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true, ForceAttemptHTTP2: true}
+	v.Open(c.link).Send("", "name", "alex", "new", goodPassword, "again", goodPassword).Shows("/manager")
+	if v.Header.Get("Strict-Transport-Security") == "" {
+		t.Error("no Strict-Transport-Security")
+	}
+	next := selfSigned(t, dir, 2)
+	later := time.Now().Add(time.Second)
+	if err := os.Chtimes(filepath.Join(dir, "cert.pem"), later, later); err != nil {
+		t.Fatal(err)
+	}
+	address := strings.TrimPrefix(c.url, "https://")
+	for range 600 {
+		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // it is looked at
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := conn.ConnectionState().PeerCertificates[0].SerialNumber
+		conn.Close()
+		if got.Cmp(next.SerialNumber) == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("the certificate was not read again: %s", c.said.String())
+}
+
+// TestNearest: a word with a mistake is told the one that was meant.
+func TestNearest(t *testing.T) {
+	for word, want := range map[string]string{"capcha": "captcha", "lisen": "listen", "public_url": "public-url", "tlscert": "tls-cert", "databse": "database"} {
+		if got := nearest(word, names()); got != want {
+			t.Errorf("%s: %s, want %s", word, got, want)
+		}
+	}
+	if d := distance("kitten", "sitting"); d != 3 {
+		t.Errorf("distance %d", d)
+	}
+}
+
+// FuzzFile: a configuration file is read or refused by the line, and never panics.
+func FuzzFile(f *testing.F) {
+	f.Add("listen = \"localhost:9000\"\n")
+	f.Add("[a.b]\nc = [1, {d = 2}]")
+	f.Add("a.b = 1979-05-27T07:32:00Z")
+	f.Add("\"\\u0000\" = ''\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c := &file{path: "f"}
+		if err := c.parse(text); err != nil {
+			if !regexp.MustCompile(`^f(:\d+)?: `).MatchString(err.Error()) {
+				t.Errorf("no place in %q", err)
+			}
+			return
+		}
+		for name := range c.values {
+			if !strings.Contains(fmt.Sprint(names()), name) {
+				t.Errorf("%q is taken", name)
+			}
+		}
+	})
+}

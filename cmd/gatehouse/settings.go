@@ -1,0 +1,227 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+	"github.com/alecthomas/kong"
+)
+
+// settings are those of a server: flags, variables of the environment and keys of
+// the configuration file, all by the same names. A flag goes before the
+// environment, and that before the file.
+type settings struct {
+	Listen       string   `default:"localhost:9000" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
+	PublicURL    string   `name:"public-url" placeholder:"URL" help:"Where browsers find the site, such as https://app.example; the address of --listen if empty."`
+	InsecureHTTP bool     `name:"insecure-http" help:"Listen on more than this machine without TLS, although passwords travel in the clear."`
+	TrustedProxy []string `name:"trusted-proxy" placeholder:"NETWORK" help:"Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8."`
+	Site         string   `default:"Gatehouse" help:"What the pages call the site (${default})."`
+	Home         string   `placeholder:"PATH" help:"Where a sign-in leads; the home page if empty."`
+
+	Database             string `default:"gatehouse.db" placeholder:"FILE|URL" help:"People and the log: a file of SQLite, or postgres://… (${default})."`
+	DatabasePasswordFile string `name:"database-password-file" placeholder:"FILE" help:"Holds the password for the database."`
+	Sessions             string `placeholder:"URL" help:"Sessions in Redis: redis://…; in the database if empty."`
+	SessionsPasswordFile string `name:"sessions-password-file" placeholder:"FILE" help:"Holds the password for Redis."`
+
+	Captcha        string        `default:"always" enum:"always,adaptive,off" help:"When a captcha is asked for: always, adaptive, off (${default})."`
+	PasswordLength int           `name:"password-length" default:"8" placeholder:"N" help:"How many characters a password needs (${default})."`
+	Idle           time.Duration `default:"30m" placeholder:"TIME" help:"How long a session lasts that is not used (${default})."`
+	Absolute       time.Duration `default:"24h" placeholder:"TIME" help:"How long a session lasts at most (${default})."`
+
+	Views  string `placeholder:"DIR" help:"Lies over the pages' own templates, file by file."`
+	Static string `placeholder:"DIR" help:"Lies over the pages' own styles, scripts and pictures, file by file."`
+
+	TLSCert   string   `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM; read again when it changes."`
+	TLSKey    string   `name:"tls-key" placeholder:"FILE" help:"Key of the certificate, PEM."`
+	ACMEHost  []string `name:"acme-host" placeholder:"HOST" help:"Names to get certificates for from Let's Encrypt."`
+	ACMEEmail string   `name:"acme-email" placeholder:"ADDRESS" help:"Whom Let's Encrypt may write to."`
+	ACMECache string   `name:"acme-cache" default:"gatehouse-certificates" placeholder:"DIR" help:"Where such certificates are kept (${default})."`
+
+	SMTP             string `name:"smtp" placeholder:"URL" help:"Server for mail: smtp://USER@HOST:587, or smtps://."`
+	SMTPPasswordFile string `name:"smtp-password-file" placeholder:"FILE" help:"Holds the password for mail."`
+	MailFrom         string `name:"mail-from" placeholder:"ADDRESS" help:"Who mail is from."`
+
+	Metrics        string        `default:"127.0.0.1:9001" placeholder:"HOST:PORT" help:"Where /metrics, /healthz and /readyz are, or off (${default})."`
+	AuditRetention time.Duration `name:"audit-retention" default:"2160h" placeholder:"TIME" help:"How long the log is kept (${default}, 90 days)."`
+	LogFormat      string        `name:"log-format" default:"text" enum:"text,json" help:"Of what goes to standard error: text, json (${default})."`
+	LogLevel       string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"From which level on: debug, info, warn, error (${default})."`
+}
+
+// Names of what is outside of the command line.
+const (
+	variables   = "GATEHOUSE"
+	defaultFile = "gatehouse.toml"
+)
+
+// names are those of all settings, as flags have them.
+func names() (all []string) {
+	t := reflect.TypeFor[settings]()
+	for f := range t.Fields() {
+		f := f
+		name := f.Tag.Get("name")
+		if name == "" {
+			name = strings.ToLower(f.Name)
+		}
+		all = append(all, name)
+	}
+	return all
+}
+
+func variable(name string) string {
+	return variables + "_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// checkEnvironment refuses variables that mean nothing here.
+func checkEnvironment(environ []string) error {
+	known := []string{variable("config")}
+	for _, name := range names() {
+		known = append(known, variable(name))
+	}
+	for _, e := range environ {
+		name, _, _ := strings.Cut(e, "=")
+		// Those of the tests are not ours.
+		if strings.HasPrefix(name, variables+"_") && !strings.HasPrefix(name, variables+"_TEST_") && !strings.HasPrefix(name, variables+"_SOAK_") && !slices.Contains(known, name) {
+			return usageError{fmt.Errorf("the environment has %s, which is no setting; did you mean %s?", name, nearest(name, known))}
+		}
+	}
+	return nil
+}
+
+// file is a configuration file.
+type file struct {
+	path   string
+	values map[string]any
+}
+
+// readFile reads the file that is named, or the one in this folder if there is
+// one.
+func readFile(path string) (*file, error) {
+	f := &file{path: path}
+	if path == "" {
+		f.path = defaultFile
+	}
+	b, err := os.ReadFile(f.path)
+	if path == "" && errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, f.parse(string(b))
+}
+
+func (f *file) parse(text string) error {
+	if _, err := toml.Decode(text, &f.values); err != nil {
+		if p, ok := errors.AsType[toml.ParseError](err); ok {
+			return usageError{fmt.Errorf("%s:%d: %s", f.path, p.Position.Line, p.Message)}
+		}
+		return usageError{fmt.Errorf("%s: %w", f.path, err)}
+	}
+	known := names()
+	for key, value := range f.values {
+		if !slices.Contains(known, key) {
+			return usageError{fmt.Errorf("%s:%d: %q is no setting; did you mean %q?", f.path, lineOf(text, key), key, nearest(key, known))}
+		}
+		switch value.(type) {
+		case string, bool, int64, []any:
+		default:
+			return usageError{fmt.Errorf("%s:%d: %q is not a text, a number, true or false, or a list of texts", f.path, lineOf(text, key), key)}
+		}
+	}
+	return nil
+}
+
+// lineOf is the line on which a key is set.
+func lineOf(text, key string) int {
+	at := regexp.MustCompile(`(?m)^\s*(\[\s*)?["']?` + regexp.QuoteMeta(key) + `["']?\s*[.=\]]`).FindStringIndex(text)
+	if at == nil {
+		return 1
+	}
+	return 1 + strings.Count(text[:at[1]], "\n")
+}
+
+// Validate implements [kong.Resolver].
+func (*file) Validate(*kong.Application) error { return nil }
+
+// Resolve implements [kong.Resolver]: the environment goes before the file.
+func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if _, ok := os.LookupEnv(variable(flag.Name)); ok {
+		return nil, nil
+	}
+	switch v := f.values[flag.Name].(type) {
+	case int64:
+		return fmt.Sprint(v), nil
+	default:
+		return v, nil
+	}
+}
+
+// nearest returns the word that takes the fewest changes of a letter to get to.
+func nearest(word string, words []string) string {
+	return slices.MinFunc(words, func(a, b string) int { return distance(word, a) - distance(word, b) })
+}
+
+// distance is that of Levenshtein, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := before
+			if a[i] != b[j] {
+				change++
+			}
+			before = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// secretIn returns the text of a file that holds a secret, without the line's end.
+func secretIn(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// configured are the commands that settings from outside of the command line are
+// for.
+var configured = []string{"serve"}
+
+// configOf reads the configuration that a command line asks for, and checks the
+// environment.
+func configOf(args []string) (*file, error) {
+	path, command := os.Getenv(variable("config")), ""
+	for i, arg := range args {
+		switch {
+		case arg == "--config" && i+1 < len(args):
+			path = args[i+1]
+		case strings.HasPrefix(arg, "--config="):
+			path = strings.TrimPrefix(arg, "--config=")
+		case command == "" && slices.Contains(configured, arg):
+			command = arg
+		}
+	}
+	if command == "" {
+		return &file{}, nil
+	}
+	if err := checkEnvironment(os.Environ()); err != nil {
+		return nil, err
+	}
+	return readFile(path)
+}

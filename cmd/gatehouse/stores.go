@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/rueidis"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/captcha"
+	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/store/postgres"
+	"github.com/seed-64ad3862/gatehouse/store/redis"
+	"github.com/seed-64ad3862/gatehouse/store/sqlite"
+	"github.com/seed-64ad3862/gatehouse/throttle"
+)
+
+// stores keep everything. What several machines have to know together is in one
+// that they share, if there is one.
+type stores struct {
+	sessions session.Store
+	people   account.Store
+	log      account.Log
+	once     captcha.Once
+	throttle throttle.Store // nil: in the memory of this process
+}
+
+// isPostgres reports whether a database is one of PostgreSQL, and not a file.
+func isPostgres(database string) bool {
+	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
+}
+
+// open opens the stores; closing them is left to the server.
+func (s *server) open(ctx context.Context) (*stores, error) {
+	all := &stores{}
+	if isPostgres(s.Database) {
+		store, err := s.openPostgres(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all.sessions, all.people, all.log, all.once, all.throttle = store, store.Accounts(), store.Accounts(), store, store.Throttle()
+	} else {
+		if strings.Contains(s.Database, "://") {
+			return nil, usageError{errors.New("--database is a file, or postgres://USER@HOST/DATABASE")}
+		}
+		store, err := sqlite.Open(ctx, sqlite.Config{Path: s.Database, Logger: s.log})
+		if err != nil {
+			return nil, err
+		}
+		s.onClose(func() {
+			if err := store.Close(); err != nil {
+				s.log.Error("the database could not be closed", "error", err)
+			}
+		})
+		all.sessions, all.people, all.log, all.once = store, store.Accounts(), store.Accounts(), store
+	}
+	if s.Sessions != "" {
+		store, err := s.openRedis(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all.sessions, all.once, all.throttle = store, store, store.Throttle()
+	}
+	return all, nil
+}
+
+// address parses that of a server. A password in it would be seen in the list of
+// processes; it comes from a file.
+func address(setting, text, passwordFile string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--%s is not an address", setting)} // not quoted: there may be a password in it
+	}
+	if _, ok := u.User.Password(); ok {
+		return nil, usageError{fmt.Errorf("--%s: put the password into a file, and give --%s-password-file", setting, setting)}
+	}
+	if passwordFile == "" {
+		return u, nil
+	}
+	secret, err := secretIn(passwordFile)
+	if err != nil {
+		return nil, fmt.Errorf("--%s-password-file: %w", setting, err)
+	}
+	u.User = url.UserPassword(u.User.Username(), secret)
+	return u, nil
+}
+
+func (s *server) openPostgres(ctx context.Context) (*postgres.Store, error) {
+	u, err := address("database", s.Database, s.DatabasePasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.New(ctx, u.String())
+	if err != nil {
+		return nil, usageError{errors.New("--database is not like postgres://USER@HOST/DATABASE")} // the reason may quote the password
+	}
+	s.onClose(pool.Close)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return postgres.Open(ctx, postgres.Config{Pool: pool, Logger: s.log})
+}
+
+func (s *server) openRedis(ctx context.Context) (*redis.Store, error) {
+	u, err := address("sessions", s.Sessions, s.SessionsPasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	option, err := rueidis.ParseURL(u.String())
+	if err != nil {
+		return nil, usageError{errors.New("--sessions is not like redis://HOST:6379")}
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	store, err := redis.Open(ctx, redis.Config{Client: option})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(store.Close)
+	return store, nil
+}
+
+// folder returns a folder that must be there, or nil for none.
+func folder(path string) (fs.FS, error) {
+	if path == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder", path)
+	}
+	return os.DirFS(path), nil
+}
