@@ -111,9 +111,17 @@ func TestPerson(t *testing.T) {
 		}
 	}
 	for _, bad := range []account.Person{
-		{DisplayName: strings.Repeat("x", 129)}, {DisplayName: "a\nb"}, {DisplayName: "a\u202eb"}, {DisplayName: "\xff"},
-		{Groups: []string{""}}, {Groups: []string{"a b"}}, {Groups: []string{"a,b"}}, {Groups: []string{strings.Repeat("x", 65)}},
-		{Groups: strings.Fields(strings.Repeat("x ", 3) + numbers(65))}, {Passkeys: make([]account.Passkey, 17)}, {Passkeys: []account.Passkey{{Label: "a\x00"}}},
+		{DisplayName: strings.Repeat("x", 129)},
+		{DisplayName: "a\nb"},
+		{DisplayName: "a\u202eb"},
+		{DisplayName: "\xff"},
+		{Groups: []string{""}},
+		{Groups: []string{"a b"}},
+		{Groups: []string{"a,b"}},
+		{Groups: []string{strings.Repeat("x", 65)}},
+		{Groups: strings.Fields(strings.Repeat("x ", 3) + numbers(65))},
+		{Passkeys: make([]account.Passkey, 17)},
+		{Passkeys: []account.Passkey{{Label: "a\x00"}}},
 	} {
 		bad.Name = "three"
 		if _, err := d.Create(t.Context(), bad); !errors.Is(err, account.ErrPerson) {

@@ -338,5 +338,5 @@ func (v *visit) recover() error {
 	}
 	v.changed(Recovered, &who, "")
 	v.say("flash.recovered")
-	return v.enter(&who, "recovery link", v.p.cfg.Prefix+"/manager")
+	return v.enter(&who, "link", v.p.cfg.Prefix+"/manager")
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/signin"
 	"github.com/seed-64ad3862/gatehouse/store/memory"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // good is a password that can be chosen, and better another one.
@@ -52,6 +53,7 @@ type site struct {
 	pages    *signin.Pages
 	sessions *session.Manager
 	once     *spent.Table
+	throttle *throttle.Throttle
 	errors   *lines
 }
 
@@ -93,9 +95,13 @@ func newSite(t testing.TB, change ...func(*signin.Config)) *site {
 		Sessions: s.sessions, People: s.people, Log: s.log, PublicURL: address, Hasher: hasher(),
 		Captcha: signin.Off, Once: s.once, Logger: logger,
 	}
+	if cfg.Throttle, err = throttle.New(throttle.Config{}); err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range change {
 		f(&cfg)
 	}
+	s.throttle = cfg.Throttle
 	if s.pages, err = signin.New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
