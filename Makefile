@@ -3,7 +3,7 @@
 # make bench  measure us beside our rivals (minutes; needs wrk)
 # make fuzz   each fuzz target for FUZZTIME
 # make soak   what takes long: a database's process killed a thousand times
-# make run    the tutorial on http://localhost:9000
+# make run    the pages on http://localhost:9000
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -54,4 +54,4 @@ vuln:
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
 
 run:
-	$(GO) run ./cmd/gatehouse demo
+	$(GO) run ./cmd/gatehouse serve
