@@ -1,6 +1,10 @@
 package signin
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
 
 // describe says in a few words what browser on what system a User-Agent stands
 // for, or as much of it as can be told. It is for people to know their own devices
@@ -61,4 +65,17 @@ var systems = []sign{
 	{"Linux", "Linux"},
 	{"FreeBSD", "FreeBSD"},
 	{"OpenBSD", "OpenBSD"},
+}
+
+// A Device is what is known of where somebody has signed in.
+type Device struct {
+	Name   string // browser and system, as far as they can be told
+	Addr   string
+	Factor string // by which the sign-in was
+}
+
+// DeviceOf returns that of a session, which must have been listed with its fields.
+func DeviceOf(i session.Info) Device {
+	d, _ := deviceKey.From(i)
+	return Device{describe(d.Agent), d.Addr, d.Factor}
 }

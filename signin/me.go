@@ -23,8 +23,8 @@ type sessionRow struct {
 }
 
 func row(i session.Info) sessionRow {
-	d, _ := deviceKey.From(i)
-	return sessionRow{Info: i, Device: describe(d.Agent), Addr: d.Addr, Factor: d.Factor}
+	d := DeviceOf(i)
+	return sessionRow{Info: i, Device: d.Name, Addr: d.Addr, Factor: d.Factor}
 }
 
 // mine are the sessions of whoever is signed in, this one first, then those that

@@ -1,6 +1,10 @@
 // Command gatehouse puts a gate before web applications.
 //
 //	gatehouse serve      people sign in, on http://localhost:9000
+//	gatehouse user       adds people, and looks after them
+//	gatehouse session    lists sessions, and ends them
+//	gatehouse audit      what has happened
+//	gatehouse config     what is wrong with the settings
 //	gatehouse demo       a small site to try sessions, CAPTCHA and CSRF protection on
 //	gatehouse version    what this binary was built from
 //
@@ -23,10 +27,14 @@ import (
 // cli is the command line: flags become a Config, and that runs.
 type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Serve the pages by which people sign in."`
+	User    userCmd    `cmd:"" help:"Add people, and look after them."`
+	Session sessionCmd `cmd:"" help:"List sessions, and end them."`
+	Audit   auditCmd   `cmd:"" help:"Show what has happened."`
+	Config  configCmd  `cmd:"" name:"config" help:"Check the configuration."`
 	Demo    demoCmd    `cmd:"" help:"Serve the tutorial site: sign-in, CAPTCHA and forms to try, its sessions in plain sight."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
-	Config string `placeholder:"FILE" help:"Configuration file (gatehouse.toml, if it is there)."`
+	File string `name:"config" placeholder:"FILE" help:"Configuration file (gatehouse.toml, if it is there)."`
 }
 
 // streams are where a command writes: to out what it was asked for, and nothing

@@ -143,6 +143,9 @@ func (s *server) checkPublicURL() error {
 	return nil
 }
 
+// throttleSecret is the purpose of the key by which machines name buckets.
+const throttleSecret = "throttle"
+
 // build makes the sessions and the pages.
 func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	people, err := account.New(account.Config{Store: s.stores.people})
@@ -156,7 +159,7 @@ func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	if err != nil {
 		return err
 	}
-	key, err := people.Secret(ctx, "throttle")
+	key, err := people.Secret(ctx, throttleSecret)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,6 @@ const (
 func names() (all []string) {
 	t := reflect.TypeFor[settings]()
 	for f := range t.Fields() {
-		f := f
 		name := f.Tag.Get("name")
 		if name == "" {
 			name = strings.ToLower(f.Name)
@@ -201,7 +200,7 @@ func secretIn(path string) (string, error) {
 
 // configured are the commands that settings from outside of the command line are
 // for.
-var configured = []string{"serve"}
+var configured = []string{"serve", "user", "session", "audit", "config"}
 
 // configOf reads the configuration that a command line asks for, and checks the
 // environment.
