@@ -203,6 +203,9 @@ func (s *server) greet(ctx context.Context, l *listeners, operator string) error
 	if !l.loopback && l.tls == nil && strings.HasPrefix(s.PublicURL, "http://") {
 		fmt.Fprintf(s.notes, "Warning: this is plain HTTP, and not only for this machine. Whoever is on the way can read passwords.\n\n")
 	}
+	for _, socket := range l.sockets {
+		s.log.DebugContext(ctx, "listening", "address", socket.Addr().String())
+	}
 	fmt.Fprintf(s.notes, "The site is at %s (Ctrl-C ends it).\n", s.PublicURL)
 	if operator != "" {
 		fmt.Fprintf(s.notes, "Metrics and health are at %s.\n", operator)
