@@ -302,9 +302,21 @@ func TestNoScript(t *testing.T) {
 // TestStepUp: what matters asks again after ten minutes.
 func TestStepUp(t *testing.T) {
 	s := newSite(t, func(c *signin.Config) { c.StepUp = time.Nanosecond })
-	s.person(t, account.Person{Name: "alex"})
+	alex := s.person(t, account.Person{Name: "alex", Admin: true})
 	v := s.visitor(t)
 	signIn(v, "alex", good)
+	for _, path := range []string{"/manager/profile", "/manager/authenticator", "/manager/people/new"} {
+		v.Open(path).Shows("/confirm", "Is it you?")
+	}
+	v.Open("/manager")
+	_, values := v.Filled("/logout")
+	for _, path := range []string{
+		"/manager/profile", "/manager/authenticator", "/manager/authenticator/remove", "/manager/codes", "/manager/passkeys", "/manager/passkeys/options",
+		"/manager/passkeys/change", "/manager/people/new", "/manager/people/" + alex.ID, "/manager/people/" + alex.ID + "/delete", "/manager/sessions/end",
+	} {
+		v.Do(t.Context(), http.MethodPost, path, values.Encode())
+		v.Shows("/confirm", "Is it you?")
+	}
 	v.Open("/manager/profile").Shows("/confirm", "Is it you?")
 	if next := v.At.Query().Get("next"); next != "/manager/profile" {
 		t.Errorf("next is %q", next)
