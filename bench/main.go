@@ -10,6 +10,7 @@
 //
 //	go run . -only sessions,promises,memory,csrf,server -write RESULTS.md
 //	go run . -only pictures,forms -write RESULTS-captcha.md -notes notes-captcha.md
+//	go run . -only signin -write RESULTS-signin.md -notes notes-signin.md
 //	go run . -only stores,millions -write RESULTS-stores.md -notes notes-stores.md
 //
 // Everything that is compared is measured in turns, A B C A B C, and the medians
@@ -71,6 +72,7 @@ var sections = []section{
 	{"csrf", benchCSRF},
 	{"pictures", benchPictures},
 	{"forms", benchForms},
+	{"signin", benchSignIn},
 	{"server", benchServer},
 	{"stores", benchStores},
 	{"millions", benchMillions},

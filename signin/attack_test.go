@@ -340,6 +340,15 @@ func TestForgery(t *testing.T) {
 		}
 	}
 	v.Open("/index").Shows("/index", "Hello, alex")
+
+	// A page that lay open for longer than its session is shown again, and works.
+	late := s.visitor(t)
+	late.Open("/login")
+	if _, err := s.sessions.EndAll(t.Context(), session.Query{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	late.Send("/login", "name", "alex", "password", good).Shows("/login", "This page was out of date. Try again.")
+	late.Send("/login", "name", "alex", "password", good).Shows("/index", "Hello, alex")
 }
 
 // TestCaptcha: an answer is good once, in its session, and a wrong one tells nothing.

@@ -29,7 +29,6 @@ type loginForm struct {
 	Next     string
 	Error    string // about the whole
 	Captcha  template.HTML
-	Wait     int    // seconds
 	Passkeys string // settings of their script
 }
 
@@ -134,7 +133,6 @@ func (v *visit) try(canonical string, f *loginForm) error {
 		return err
 	}
 	denied.Header(v.w.Header())
-	f.Wait = int(denied.Wait/time.Second) + 1
 	f.Error = v.lang.text("login.wait", v.lang.in(denied.Wait))
 	v.note(Throttled, nil, "")
 	return errWait

@@ -397,7 +397,8 @@ func (p *Pages) absolute(path string) string { return originOf(p.origin) + p.cfg
 // personKey is that of the person in a context.
 type personKey struct{}
 
-// PersonFrom returns who is signed in, inside [Pages.Require].
+// PersonFrom returns who is signed in, inside [Pages.Require]: without what is secret
+// or signs them in, so that it does no harm wherever it is shown.
 func PersonFrom(ctx context.Context) (account.Person, bool) {
 	me, ok := ctx.Value(personKey{}).(account.Person)
 	return me, ok
@@ -416,7 +417,7 @@ func (p *Pages) Require(next http.Handler) http.Handler {
 		case err != nil:
 			p.fail(w, r, err)
 		case v.me != nil:
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), personKey{}, *v.me)))
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), personKey{}, shown(v.me))))
 		case navigates(r):
 			http.Redirect(w, r, p.cfg.Prefix+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 		default:
@@ -424,6 +425,13 @@ func (p *Pages) Require(next http.Handler) http.Handler {
 			http.Error(w, "Sign in first.", http.StatusUnauthorized)
 		}
 	})
+}
+
+// shown is the person without hashes, secrets, codes, links and credentials.
+func shown(p *account.Person) account.Person {
+	return account.Person{
+		ID: p.ID, Name: p.Name, DisplayName: p.DisplayName, Email: p.Email, Groups: p.Groups, Admin: p.Admin, First: p.First, Created: p.Created,
+	}
 }
 
 // navigates reports whether the request is for a page that somebody is to see.

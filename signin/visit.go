@@ -177,19 +177,17 @@ func (v *visit) say(key string) { flashKey.Set(v.s, key) }
 
 // A page is what a view is given.
 type page struct {
-	Site     string
-	Lang     string
-	Other    map[string]string // tags and names of the other languages
-	Switch   string            // the address of this page, for the language to be added
-	Me       *account.Person
-	Section  string // of the navigation
-	Token    template.HTML
-	CSRF     template.HTML // <meta>
-	Flash    string
-	Narrow   bool // a single card
-	Body     any
-	Mails    bool
-	Captchas bool
+	Site    string
+	Lang    string
+	Other   map[string]string // tags and names of the other languages
+	Switch  string            // the address of this page, for the language to be added
+	Me      *account.Person
+	Section string // of the navigation
+	Token   template.HTML
+	CSRF    template.HTML // <meta>
+	Flash   string
+	Narrow  bool // a single card
+	Body    any
 }
 
 // narrow are the views that are a single card.
@@ -201,7 +199,6 @@ var narrow = map[string]bool{
 func (v *visit) show(status int, view, section string, body any) error {
 	data := &page{
 		Site: v.p.cfg.Site, Lang: v.lang.tag, Me: v.me, Section: section, Narrow: narrow[view], Body: body,
-		Mails: v.p.cfg.Mail != nil, Captchas: v.p.form != nil,
 	}
 	data.Other = make(map[string]string)
 	for _, tag := range tags {
@@ -209,7 +206,9 @@ func (v *visit) show(status int, view, section string, body any) error {
 			data.Other[tag] = names[tag]
 		}
 	}
-	data.Switch = v.here()
+	if v.r.Method == http.MethodGet || data.Narrow { // others cannot be asked for again
+		data.Switch = v.here()
+	}
 	var err error
 	if data.Token, err = v.p.guard.Input(v.r); err != nil {
 		return err
@@ -298,6 +297,17 @@ func (p *Pages) plain(w http.ResponseWriter, r *http.Request, status int, key st
 // deny answers what package csrf refuses: the page was from before a sign-in or
 // sign-out, or from somewhere else.
 func (p *Pages) deny(w http.ResponseWriter, r *http.Request, err error) {
+	if r.URL.Path == p.cfg.Prefix+"/login" && (errors.Is(err, csrf.ErrBadToken) || errors.Is(err, csrf.ErrNoToken)) {
+		// It lay open for longer than its session: the form again, with a new token.
+		v, err := p.visit(w, r)
+		if err == nil {
+			err = v.showLogin(http.StatusForbidden, loginForm{Error: v.lang.text("login.stale")}, v.ask(""))
+		}
+		if err != nil {
+			p.fail(w, r, err)
+		}
+		return
+	}
 	switch status := csrf.Status(err); status {
 	case http.StatusForbidden:
 		p.plain(w, r, status, "error.stale")
