@@ -27,7 +27,7 @@ require (
 	github.com/mattn/go-sqlite3 v1.14.53
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/redis/rueidis v1.0.79
-	golang.org/x/crypto v0.58.0
+	golang.org/x/crypto v0.58.0 // signin: argon2 by itself
 	modernc.org/sqlite v1.61.1
 )
 

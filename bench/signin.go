@@ -197,7 +197,8 @@ func benchBinary(ctx context.Context, cfg config, r *report) error {
 	sizes := make(map[string]int64)
 	for name, flags := range map[string]string{"gatehouse": "", "stripped": "-s -w"} {
 		path := filepath.Join(dir, name)
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags="+flags, "-o", path, "github.com/seed-64ad3862/gatehouse/cmd/gatehouse")
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags="+flags, "-o", path, "./cmd/gatehouse")
+		cmd.Dir = ".." // with the versions of its own module, not of this one
 		cmd.Stderr = os.Stderr
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("go build: %w", err)

@@ -103,6 +103,7 @@ type personBody struct {
 	choice
 	Who      *account.Person
 	Sessions []sessionRow
+	Beyond   int // sessions that are not shown
 	Entries  []entryRow
 	Self     bool
 }
@@ -128,9 +129,11 @@ func (v *visit) personPage() error {
 
 func (v *visit) showPerson(status int, who *account.Person, c choice) (err error) {
 	b := personBody{choice: c, Who: who, Self: who.ID == v.me.ID}
-	if b.Sessions, err = v.sessionsOf(who.ID); err != nil {
+	var n int
+	if b.Sessions, n, err = v.sessionsOf(who.ID); err != nil {
 		return err
 	}
+	b.Beyond = n - len(b.Sessions)
 	if b.Entries, _, err = v.entries(account.LogQuery{Person: who.ID}, 10); err != nil {
 		return err
 	}

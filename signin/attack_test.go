@@ -478,6 +478,26 @@ func TestOthers(t *testing.T) {
 	}
 }
 
+// TestManySessions: a page stays small however many sessions there are, and all of
+// them are ended.
+func TestManySessions(t *testing.T) {
+	s := newSite(t)
+	alex := s.person(t, account.Person{Name: "alex"})
+	for range 60 {
+		signIn(s.visitor(t), "alex", good)
+	}
+	v := s.visitor(t)
+	signIn(v, "alex", good)
+	v.Open("/manager").Shows("/manager", "This device", "11 more are not shown")
+	if n := strings.Count(v.Body, `name="handle"`); n != 50 {
+		t.Errorf("%d are shown", n)
+	}
+	v.Send("/end-others").Shows("/manager", "You are signed in nowhere else")
+	if n := count(t, s, session.Query{Owner: alex.ID}); n != 1 {
+		t.Errorf("%d are left", n)
+	}
+}
+
 // TestRecovery: by a link of an administrator, once, and not past a second factor; all
 // sessions end.
 func TestRecovery(t *testing.T) {

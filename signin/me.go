@@ -27,16 +27,12 @@ func row(i session.Info) sessionRow {
 	return sessionRow{Info: i, Device: d.Name, Addr: d.Addr, Factor: d.Factor}
 }
 
-// mine are the sessions of whoever is signed in, this one first, then those that
-// were used last.
-func (v *visit) mine() (rows []sessionRow, err error) {
-	return v.sessionsOf(v.me.ID)
-}
-
-func (v *visit) sessionsOf(id string) (rows []sessionRow, err error) {
+// sessionsOf are the sessions of a person, this one first, then those that were used
+// last, as far as they are shown, and how many there are.
+func (v *visit) sessionsOf(id string) (rows []sessionRow, n int, err error) {
 	for i, err := range v.p.cfg.Sessions.List(v.ctx, session.Query{Owner: id, Fields: true}) {
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		r := row(i)
 		r.Here = i.Handle == v.s.Handle()
@@ -48,7 +44,8 @@ func (v *visit) sessionsOf(id string) (rows []sessionRow, err error) {
 		}
 		return cmp.Or(b.Seen.Compare(a.Seen), b.Created.Compare(a.Created))
 	})
-	return rows, nil
+	n = len(rows)
+	return rows[:min(n, pageSize)], n, nil
 }
 
 // others is how many sessions there are beside this one.
@@ -67,22 +64,19 @@ func (v *visit) others() (n int, err error) {
 // managerBody is what the view is given.
 type managerBody struct {
 	Sessions []sessionRow
-	Others   int
+	Others   int // sessions, shown or not
+	Beyond   int // that are not shown
 	Passkeys []passkeyRow
 	Make     string // settings of the script that makes one
 }
 
 func (v *visit) manager() error {
-	rows, err := v.mine()
+	rows, n, err := v.sessionsOf(v.me.ID)
 	if err != nil {
 		return err
 	}
 	b := managerBody{Sessions: rows, Passkeys: passkeyRows(v.me), Make: v.passkeys("/manager/passkeys", "", false)}
-	for _, r := range rows {
-		if !r.Here {
-			b.Others++
-		}
-	}
+	b.Others, b.Beyond = n-1, n-len(rows)
 	return v.show(http.StatusOK, "manager", "manager", b)
 }
 
