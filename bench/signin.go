@@ -41,7 +41,12 @@ type signSite struct {
 	handler http.Handler
 	hasher  *password.Hasher
 	encoded string
+	next    int
 }
+
+// signPeople is how many there are, who sign in in turn: nobody has hundreds of
+// sessions.
+const signPeople = 1000
 
 func newSignSite(ctx context.Context) (*signSite, error) {
 	quiet := slog.New(slog.DiscardHandler)
@@ -62,8 +67,10 @@ func newSignSite(ctx context.Context) (*signSite, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := people.Create(ctx, account.Person{Name: "alex", Password: s.encoded, Admin: true}); err != nil {
-		return nil, err
+	for i := range signPeople {
+		if _, err := people.Create(ctx, account.Person{Name: fmt.Sprint("alex", i), Password: s.encoded, Admin: true}); err != nil {
+			return nil, err
+		}
 	}
 	pages, err := signin.New(ctx, signin.Config{
 		Sessions: sessions, People: people, PublicURL: "http://localhost", Hasher: s.hasher, Captcha: signin.Off, Logger: quiet,
@@ -101,12 +108,14 @@ func (s *signSite) ask(method, path, body string, jar map[string]string) *httpte
 // signIn opens the page and sends the form.
 func (s *signSite) signIn() (map[string]string, error) {
 	jar := make(map[string]string)
+	s.next++
+	name := fmt.Sprint("alex", s.next%signPeople)
 	page := s.ask(http.MethodGet, "/login", "", jar)
 	m := tokenField.FindSubmatch(page.Body.Bytes())
 	if m == nil {
 		return nil, errSign
 	}
-	w := s.ask(http.MethodPost, "/login", url.Values{"csrf_token": {string(m[1])}, "name": {"alex"}, "password": {thePass}}.Encode(), jar)
+	w := s.ask(http.MethodPost, "/login", url.Values{"csrf_token": {string(m[1])}, "name": {name}, "password": {thePass}}.Encode(), jar)
 	if w.Code != http.StatusSeeOther {
 		return nil, fmt.Errorf("%w: status %d", errSign, w.Code)
 	}

@@ -360,3 +360,49 @@ func TestTwoFactors(t *testing.T) {
 	}
 	third.Send("/login/code", "code", codes[4]).Shows("/login/code", "That took too long")
 }
+
+// TestKeyboard: whoever has no pointer signs in, goes to each page and out, in the
+// order in which things stand, and sees where they are.
+func TestKeyboard(t *testing.T) {
+	s, _ := furnished(t)
+	tab := browser.Start(t).Tab(t)
+	tab.Do(t, chromedp.Navigate(s.URL+"/login"))
+	at(t, tab, "/login")
+	tab.Wait(t, `document.activeElement?.name === "name"`) // where one begins
+	focus := func() string {
+		t.Helper()
+		return browser.Get(t, tab, chromedp.Evaluate[string](`(e => e.name || e.textContent.trim() || e.tagName)(document.activeElement)`))
+	}
+	press := func(want ...string) {
+		t.Helper()
+		for _, name := range want {
+			tab.Do(t, chromedp.KeyEvent(kb.Tab))
+			if got := focus(); got != name {
+				t.Errorf("%q has the focus, want %q", got, name)
+			}
+			if ring := browser.Get(t, tab, chromedp.Evaluate[string](`getComputedStyle(document.activeElement).outlineStyle`)); ring == "none" {
+				t.Errorf("%q does not show its focus", name)
+			}
+		}
+	}
+	tab.Do(t, chromedp.KeyEvent("alex"))
+	press("password")
+	tab.Do(t, chromedp.KeyEvent(good))
+	press("Show", "Sign in")
+	tab.Do(t, chromedp.KeyEvent(kb.Enter))
+	at(t, tab, "/index")
+
+	tab.Do(t, chromedp.Navigate(s.URL+"/manager"))
+	press("Skip to content", "Gatehouse", "My account", "People", "Sessions", "Log", "Sign out", "Edit", "Change password")
+	tab.Do(t, chromedp.Navigate(s.URL+"/manager/people"))
+	press("Skip to content")
+	tab.Do(t, chromedp.KeyEvent(kb.Enter))
+	press("Add somebody", "q")
+	tab.Do(t, chromedp.KeyEvent("person3"+kb.Enter))
+	tab.Wait(t, `document.readyState === "complete" && location.search.includes("person3")`)
+	if n := browser.Get(t, tab, chromedp.Evaluate[int](`document.querySelectorAll(".rows .row").length`)); n != 1 {
+		t.Errorf("%d are found", n)
+	}
+	tab.Do(t, chromedp.Focus(css(".out button")), chromedp.KeyEvent(" "))
+	at(t, tab, "/logout")
+}
