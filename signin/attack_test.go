@@ -699,6 +699,9 @@ func TestMail(t *testing.T) {
 		t.Errorf("it is told:\n%s\n%s", texts[0], texts[1])
 	}
 	s.pages.Wait()
+	// Asked for again, it is one link all the same.
+	s.visitor(t).Open("/recover").Send("/recover", "email", "Alex@example.com")
+	s.pages.Wait()
 	mu.Lock()
 	defer mu.Unlock()
 	if len(sent) != 1 || sent[0].To != "alex@example.com" || !strings.Contains(sent[0].Text, s.URL+"/recover/") {

@@ -406,3 +406,45 @@ func TestKeyboard(t *testing.T) {
 	tab.Do(t, chromedp.Focus(css(".out button")), chromedp.KeyEvent(" "))
 	at(t, tab, "/logout")
 }
+
+// TestCaptchaInPage: another picture, and work in the place of one, get through.
+func TestCaptchaInPage(t *testing.T) {
+	b := browser.Start(t)
+	s := newSite(t, func(c *signin.Config) { c.Captcha = signin.Always })
+	s.person(t, account.Person{Name: "alex"})
+	tab := b.Tab(t)
+	const field = `document.querySelector("[name=captcha_id]").value`
+	tab.Do(t, chromedp.Navigate(s.URL+"/login"))
+	tab.Wait(t, `document.querySelector(".captcha-tools")?.hidden === false`)
+	was := browser.Get(t, tab, chromedp.Evaluate[string](field))
+	tab.Do(t, chromedp.Click(css(".captcha-new")))
+	tab.Wait(t, field+` !== "`+was+`" && document.querySelector(".captcha-view img").complete`)
+	fill(t, tab, "name", "alex", "password", good, "captcha_answer", s.solve(t, browser.Get(t, tab, chromedp.Evaluate[string](field))))
+	at(t, tab, "/index")
+
+	s = newSite(t, func(c *signin.Config) { c.Captcha = signin.Adaptive })
+	s.person(t, account.Person{Name: "alex"})
+	tab = b.Tab(t)
+	tab.Do(t, chromedp.Navigate(s.URL+"/login"))
+	tab.Wait(t, `document.querySelector(".captcha-tools")?.hidden === false`)
+	if browser.Get(t, tab, chromedp.Evaluate[bool](`document.querySelector(".captcha-code").checkVisibility()`)) {
+		t.Error("a picture is asked of somebody of whom nothing is known")
+	}
+	tab.Accessible(t)
+	tab.Screenshot(t, "adaptive")
+	fill(t, tab, "name", "alex", "password", good)
+	at(t, tab, "/index")
+
+	// After failures there is a picture.
+	for range 4 {
+		signIn(s.visitor(t), "alex", "wrong")
+	}
+	tab.Do(t, chromedp.Navigate(s.URL+"/manager"), chromedp.Click(css(".out button")))
+	at(t, tab, "/logout")
+	tab.Do(t, chromedp.Navigate(s.URL+"/login"))
+	tab.Wait(t, `document.querySelector(".captcha-tools")?.hidden === false`)
+	fill(t, tab, "name", "alex", "password", good)
+	tab.Wait(t, `document.readyState === "complete" && document.querySelector(".captcha-code")?.checkVisibility()`)
+	fill(t, tab, "password", good, "captcha_answer", s.solve(t, browser.Get(t, tab, chromedp.Evaluate[string](field))))
+	at(t, tab, "/index")
+}

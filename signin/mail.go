@@ -11,6 +11,9 @@ import (
 // mailTime is how long sending a message may take.
 const mailTime = time.Minute
 
+// mailPause is how long after one link for recovery no other is sent.
+const mailPause = 5 * time.Minute
+
 // background does something beside the answer. The time of an answer then does not
 // tell whether there was anything to do.
 func (p *Pages) background(ctx context.Context, f func(ctx context.Context)) {
@@ -45,6 +48,11 @@ func (v *visit) sendRecovery(ctx context.Context, email string) {
 	who, err := v.p.cfg.People.ByEmail(ctx, email)
 	if errors.Is(err, account.ErrNotFound) || err == nil && who.Disabled {
 		return
+	}
+	for _, l := range who.Links {
+		if l.Purpose == account.Recovery && time.Until(l.Expires) > linkLife-mailPause {
+			return // whoever asks again and again fills nobody's mailbox, and closes no link
+		}
 	}
 	var link string
 	if err == nil {

@@ -316,10 +316,6 @@ func (p *Pages) routes() http.Handler {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.Handle(method+" "+at+path, p.page(f, allow...))
 	}
-	mux.Handle("GET "+at+"/Statics/", p.statics)
-	if p.form != nil {
-		mux.Handle(at+"/check_code/", p.form)
-	}
 	if p.keys != nil {
 		mux.Handle("GET "+at+"/passkey/", p.scripts)
 		page("POST /login/passkey/options", (*visit).loginOptions)
@@ -368,7 +364,16 @@ func (p *Pages) routes() http.Handler {
 	page("POST /manager/sessions/end", (*visit).endAny, (*visit).admin, (*visit).recently)
 	page("GET /manager/log", (*visit).logPage, (*visit).admin)
 	mux.Handle("/", p.page((*visit).missing))
-	return p.guard.Handler(mux)
+
+	// What changes nothing of anybody's needs no token, and the captcha's script,
+	// which knows nothing of sessions, has none.
+	open := http.NewServeMux()
+	open.Handle("GET "+at+"/Statics/", p.statics)
+	if p.form != nil {
+		open.Handle(at+"/check_code/", p.form)
+	}
+	open.Handle("/", p.guard.Handler(mux))
+	return open
 }
 
 // SetupURL returns the address of a link that makes the first administrator, good

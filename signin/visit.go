@@ -272,6 +272,8 @@ func (p *Pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &code):
 		status, key = int(code), "error."+strconv.Itoa(int(code))
+	case errors.Is(err, account.ErrConflict), errors.Is(err, session.ErrEnded):
+		status, key = http.StatusConflict, "error.409"
 	case errors.Is(err, password.ErrBusy):
 		key = "error.busy"
 		w.Header().Set("Retry-After", "2")
