@@ -10,12 +10,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/BurntSushi/toml"
 	"golang.org/x/term"
 
 	"github.com/seed-64ad3862/gatehouse/account"
@@ -569,12 +571,18 @@ func (c *userImportCmd) Run(ctx context.Context, std streams) error {
 		defer f.Close()
 		in = f
 	}
+	// What would be taken, a dry run puts here, so that two lines that cannot both be
+	// taken are told.
+	dry, err := account.New(account.Config{Store: new(account.Memory)})
+	if err != nil {
+		return err
+	}
 	return c.with(ctx, func(o *operator) error {
 		good, bad := 0, 0
 		for n, one := range people(in) {
 			err := one.err
 			if err == nil {
-				err = c.one(ctx, o, one.imported)
+				err = c.one(ctx, o, dry, one.imported)
 			}
 			if err != nil && !badLine(err) {
 				return fmt.Errorf("line %d, after %d that were taken: %w", n, good, err)
@@ -614,7 +622,7 @@ func badLine(err error) bool {
 }
 
 // one adds a person.
-func (c *userImportCmd) one(ctx context.Context, o *operator, in imported) error {
+func (c *userImportCmd) one(ctx context.Context, o *operator, dry *account.Directory, in imported) error {
 	p := account.Person{Name: in.Name, DisplayName: in.DisplayName, Email: in.Email, Groups: in.Groups, Admin: in.Admin, Password: in.PasswordHash}
 	if in.PasswordHash != "" {
 		if err := password.Check(in.PasswordHash); err != nil {
@@ -623,17 +631,15 @@ func (c *userImportCmd) one(ctx context.Context, o *operator, in imported) error
 		p.PasswordSet = time.Now().UTC().Truncate(time.Second)
 	}
 	if c.DryRun {
-		d, err := account.New(account.Config{Store: new(account.Memory)})
-		if err != nil {
+		_, err := o.people.ByName(ctx, p.Name)
+		switch {
+		case err == nil:
+			return account.ErrNameTaken
+		case !errors.Is(err, account.ErrNotFound):
 			return err
 		}
-		if _, err := d.Create(ctx, p); err != nil {
-			return err
-		}
-		if _, err := o.people.ByName(ctx, p.Name); !errors.Is(err, account.ErrNotFound) {
-			return errors.Join(err, account.ErrNameTaken)
-		}
-		return nil
+		_, err = dry.Create(ctx, p)
+		return err
 	}
 	p, err := o.people.Create(ctx, p)
 	if err != nil {
@@ -942,6 +948,7 @@ func (c *auditCmd) Run(ctx context.Context, std streams) error {
 
 type configCmd struct {
 	Check configCheckCmd `cmd:"" help:"Look at the configuration, and say what is wrong."`
+	Show  configShowCmd  `cmd:"" help:"Print all settings as they are, as a configuration file."`
 }
 
 type configCheckCmd struct {
@@ -967,5 +974,28 @@ func (c *configCheckCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	fmt.Fprintln(std.err, "The configuration is good.")
+	return nil
+}
+
+type configShowCmd struct {
+	settings
+}
+
+// Run prints settings with what they mean. There is no secret among them: those are
+// in files.
+func (c *configShowCmd) Run(std streams) error {
+	v := reflect.ValueOf(c.settings)
+	for f, value := range v.Fields() {
+		help := strings.ReplaceAll(f.Tag.Get("help"), "${default}", f.Tag.Get("default"))
+		set := value.Interface()
+		if d, ok := set.(time.Duration); ok {
+			set = d.String()
+		}
+		line, err := toml.Marshal(map[string]any{nameOf(f): set})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "# %s\n%s\n", help, line)
+	}
 	return nil
 }

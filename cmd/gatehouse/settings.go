@@ -65,13 +65,16 @@ const (
 func names() (all []string) {
 	t := reflect.TypeFor[settings]()
 	for f := range t.Fields() {
-		name := f.Tag.Get("name")
-		if name == "" {
-			name = strings.ToLower(f.Name)
-		}
-		all = append(all, name)
+		all = append(all, nameOf(f))
 	}
 	return all
+}
+
+func nameOf(f reflect.StructField) string {
+	if name := f.Tag.Get("name"); name != "" {
+		return name
+	}
+	return strings.ToLower(f.Name)
 }
 
 func variable(name string) string {
