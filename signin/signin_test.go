@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/signin"
@@ -125,6 +126,56 @@ func TestOpenRedirect(t *testing.T) {
 		v.Open("/login?next="+url.QueryEscape(next)).Send("/login", "name", "alex", "password", good)
 		if got := v.Header.Get("Location"); v.Status != http.StatusSeeOther || got != want {
 			t.Errorf("%q leads to %q (%d), want %q", next, got, v.Status, want)
+		}
+	}
+}
+
+// TestOverlay: files of one's own lie over the pages', one by one, and a template that
+// is none is refused at once.
+func TestOverlay(t *testing.T) {
+	s := newSite(t, func(c *signin.Config) {
+		c.Site = "Own"
+		c.Views = fstest.MapFS{"index.html": {Data: []byte(`{{define "title"}}Mine{{end}}{{define "main"}}<h1>My own home of {{.Site}}</h1>{{end}}`)}}
+		c.Statics = fstest.MapFS{"main.css": {Data: []byte("body { color: red }")}, "logo.txt": {Data: []byte("logo")}}
+	})
+	v := s.visitor(t)
+	v.Open("/index").Shows("/index", "My own home of Own")
+	v.Open("/login").Shows("/login", "Sign in")
+	v.Open("/Statics/main.css")
+	if v.Body != "body { color: red }" {
+		t.Errorf("style: %q", v.Body)
+	}
+	if v.Open("/Statics/logo.txt"); v.Body != "logo" {
+		t.Errorf("a file of one's own: %d %q", v.Status, v.Body)
+	}
+	if v.Open("/Statics/pages.js"); v.Status != http.StatusOK {
+		t.Errorf("the pages' own: %d", v.Status)
+	}
+	_, err := signin.New(t.Context(), signin.Config{
+		Sessions: s.sessions, People: s.people, PublicURL: s.URL, Views: fstest.MapFS{"login.html": {Data: []byte("{{define}}")}},
+	})
+	if err == nil || !strings.Contains(err.Error(), "login.html") {
+		t.Errorf("a broken template: %v", err)
+	}
+}
+
+// TestConfig: what cannot be is refused, by its name.
+func TestConfig(t *testing.T) {
+	s := newSite(t)
+	for name, change := range map[string]func(*signin.Config){
+		"Sessions":   func(c *signin.Config) { c.Sessions = nil },
+		"People":     func(c *signin.Config) { c.People = nil },
+		"public URL": func(c *signin.Config) { c.PublicURL = "app.example" },
+		"plain HTTP": func(c *signin.Config) { c.PublicURL = "http://app.example" },
+		"prefix":     func(c *signin.Config) { c.Prefix = "auth/" },
+		"home":       func(c *signin.Config) { c.Home = "//evil.example" },
+		"captcha":    func(c *signin.Config) { c.Captcha = "sometimes" },
+		"step-up":    func(c *signin.Config) { c.StepUp = -1 },
+	} {
+		cfg := signin.Config{Sessions: s.sessions, People: s.people, PublicURL: s.URL}
+		change(&cfg)
+		if _, err := signin.New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -314,4 +315,67 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestServeMail: a link comes by a mail server, in a message as they are.
+func TestServeMail(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got := make(chan string, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		got <- smtpDialogue(conn)
+	}()
+	c := serving(t, t.TempDir(), "--listen=localhost:0", "--metrics=off", "--smtp=smtp://"+l.Addr().String(), "--mail-from=gate@example.com")
+	v := visitor.New(t, c.url)
+	v.Open(c.link).Send("", "name", "alex", "new", goodPassword, "again", goodPassword).Shows("/manager")
+	v.Open("/manager/profile").Send("/manager/profile", "display", "", "email", "alex@example.com").Shows("/manager", "Saved.")
+	select {
+	case m := <-got:
+		for _, want := range []string{"MAIL FROM:<gate@example.com>", "RCPT TO:<alex@example.com>", "Subject: A change to your account at Gatehouse", "Profile changed", "Auto-Submitted: auto-generated"} {
+			if !strings.Contains(m, want) {
+				t.Errorf("no %q in %s", want, m)
+			}
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatalf("no mail: %s", c.said.String())
+	}
+}
+
+// smtpDialogue is a server for one message (RFC 5321), and returns what it heard.
+func smtpDialogue(conn net.Conn) string {
+	var heard strings.Builder
+	say := func(line string) { fmt.Fprintf(conn, "%s\r\n", line) }
+	say("220 test ready")
+	data := false
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		line := lines.Text()
+		fmt.Fprintln(&heard, line)
+		word, _, _ := strings.Cut(strings.ToUpper(line), " ")
+		switch {
+		case data && line == ".":
+			data = false
+			say("250 taken")
+		case data:
+		case word == "DATA":
+			data = true
+			say("354 go on")
+		case word == "QUIT":
+			say("221 bye")
+			return heard.String()
+		case word == "EHLO":
+			say("250-test")
+			say("250 8BITMIME")
+		default:
+			say("250 ok")
+		}
+	}
+	return heard.String()
 }
