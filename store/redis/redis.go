@@ -264,11 +264,14 @@ func (s *Store) Delete(ctx context.Context, id session.ID) error {
 // exactly one is. None is for an id whose time is over. If it cannot tell, because
 // the connection broke or memory is full, it is an error.
 func (s *Store) Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error) {
-	// In milliseconds from now: the server's clock may be another.
-	key, ms := s.keys.spent(id), time.Until(until).Milliseconds()+1
-	if ms <= 1 {
+	// In milliseconds from now: the server's clock may be another. Two of them are for
+	// what is rounded down, here and in the server, which counts whole ones: the mark
+	// must not be gone before the id is.
+	left := time.Until(until)
+	if left <= 0 {
 		return false, nil
 	}
+	key, ms := s.keys.spent(id), left.Milliseconds()+2
 	msg, err := s.remote.write(ctx, false, func(ctx context.Context, c rueidis.CommandClient) rueidis.RedisResult {
 		return c.Do(ctx, c.B().Set().Key(key).Value("").Nx().PxMilliseconds(ms).Build())
 	})
