@@ -15,7 +15,7 @@ import (
 
 // TestCanonicalASCII: of ASCII exactly what the documentation says can be in a name.
 func TestCanonicalASCII(t *testing.T) {
-	for r := rune(0); r < 0x80; r++ {
+	for r := range rune(0x80) {
 		want := r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune(".-_@+", r)
 		name := "a" + string(r) + "b"
 		switch got, err := account.Canonical(name); {
@@ -129,9 +129,31 @@ var twins = [][2]string{
 
 // harmless ones are told apart by whoever reads them.
 var harmless = [][2]string{
-	{"ali", "all"}, {"emile", "émile"}, {"ab", "abc"}, {"mm", "nn"}, {"a.b", "ab"}, {"a.b", "a-b"}, {"a+b", "a@b"}, {"bob", "6o6"}, {"sam", "5am"},
-	{"uwe", "vwe"}, {"strasse", "straße"}, {"иван", "иваи"}, {"李", "季"}, {"土", "士"}, {"ab", "ba"}, {"rm", "m"}, {"q", "g"}, {"1", "2"}, {"i", "l"},
-	{"åse", "ase"}, {"öl", "ol"}, {"ñu", "nu"}, {"김", "감"}, {"は", "ば"}, {"1.2", "1.3"},
+	{"ali", "all"},
+	{"emile", "émile"},
+	{"ab", "abc"},
+	{"mm", "nn"},
+	{"a.b", "ab"},
+	{"a.b", "a-b"},
+	{"a+b", "a@b"},
+	{"bob", "6o6"},
+	{"sam", "5am"},
+	{"uwe", "vwe"},
+	{"strasse", "straße"},
+	{"иван", "иваи"},
+	{"李", "季"},
+	{"土", "士"},
+	{"ab", "ba"},
+	{"rm", "m"},
+	{"q", "g"},
+	{"1", "2"},
+	{"i", "l"},
+	{"åse", "ase"},
+	{"öl", "ol"},
+	{"ñu", "nu"},
+	{"김", "감"},
+	{"は", "ば"},
+	{"1.2", "1.3"},
 }
 
 // TestTwins: the second of a pair cannot be there beside the first, neither new nor by
@@ -188,7 +210,7 @@ func TestCase(t *testing.T) {
 
 // TestSkeleton: a name and what is made of it fit in a key of a store.
 func TestSkeleton(t *testing.T) {
-	for r := rune(0); r < 0x20000; r++ {
+	for r := range rune(0x20000) {
 		c, err := account.Canonical(strings.Repeat(string(r), 64))
 		if err != nil {
 			continue
