@@ -11,6 +11,8 @@ GO ?= go
 FUZZTIME ?= 5m
 GOLANGCI := v2.15.0
 LINT := bin/golangci-lint-$(GOLANGCI)
+# Programs that .ci/setup builds are there.
+export PATH := $(CURDIR)/bin:$(PATH)
 
 .PHONY: test check bench fuzz soak run setup vuln
 

@@ -120,5 +120,5 @@ func FuzzKey(f *testing.F) {
 // secretState is one whose challenge nobody has seen.
 func secretState(purpose string) (passkey.User, passkey.State) {
 	u := newUser()
-	return u, passkey.State{Purpose: purpose, Challenge: passkey.NewHandle(), Handle: u.Handle, Expires: time.Now().Add(time.Hour)}
+	return u, passkey.State{Purpose: purpose, Challenge: passkey.NewHandle(), Handle: u.Handle, Expires: time.Now().Add(passkey.Lifetime)}
 }

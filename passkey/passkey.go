@@ -261,7 +261,7 @@ func (p *Passkeys) session(s State, purpose string, handle []byte) (webauthn.Ses
 		return webauthn.SessionData{}, fmt.Errorf("%w: %s: the state is of another purpose", ErrState, purpose)
 	case !bytes.Equal(s.Handle, handle):
 		return webauthn.SessionData{}, fmt.Errorf("%w: %s: the state is of another person", ErrState, purpose)
-	case !time.Now().Before(s.Expires):
+	case !time.Now().Before(s.Expires), time.Until(s.Expires) > Lifetime: // or the clock was set back
 		return webauthn.SessionData{}, fmt.Errorf("%w: %s: the state is over", ErrState, purpose)
 	}
 	return webauthn.SessionData{

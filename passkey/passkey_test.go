@@ -521,6 +521,9 @@ func TestStates(t *testing.T) {
 		// The last moment, and the one after it.
 		var s passkey.State
 		must(0, json.Unmarshal(must(json.Marshal(all["sign-in"].state)), &s))
+		ahead := s // of a clock that was set back
+		ahead.Expires = ahead.Expires.Add(time.Second)
+		refused(t, signIn(ahead, d.get(all["sign-in"].options)), passkey.ErrState, "is over")
 		time.Sleep(passkey.Lifetime - time.Nanosecond)
 		u.Credentials[0].SignCount = 0
 		if err := signIn(s, d.get(all["sign-in"].options)); err != nil {

@@ -84,7 +84,7 @@ func TestVectors(t *testing.T) {
 	for _, v := range all {
 		t.Run(v.Name, func(t *testing.T) {
 			u := newUser()
-			state := passkey.State{Purpose: "registration", Challenge: v.Registration.Challenge, Handle: u.Handle, Expires: time.Now().Add(time.Hour)}
+			state := passkey.State{Purpose: "registration", Challenge: v.Registration.Challenge, Handle: u.Handle, Expires: time.Now().Add(passkey.Lifetime)}
 			_, err := p.FinishRegistration(u, state, v.registration())
 			check(t, err, want[v.Name][0])
 

@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"context"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"net/http"
@@ -540,6 +541,32 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
+// TestClock: when the clock is set back, what was recent has not happened yet, and so
+// proves nothing; and a clock that goes ahead ends what is waited for.
+func TestClock(t *testing.T) {
+	for _, back := range []time.Duration{time.Second, time.Hour, -24 * time.Hour} {
+		s := newSite(t)
+		secret := []byte("12345678901234567890")
+		s.person(t, account.Person{Name: "alex"})
+		s.person(t, account.Person{Name: "eric", Authenticator: &account.Authenticator{Secret: secret}})
+		turn := func(v *visitor.Visitor) { v.Do(t.Context(), http.MethodPost, "/clock?back="+back.String(), "") }
+		v := s.visitor(t)
+		signIn(v, "alex", good)
+		v.Open("/manager/profile").Shows("/manager/profile")
+		turn(v)
+		v.Open("/manager/profile").Shows("/confirm", "Is it you?")
+		v.Send("/confirm", "password", good).Shows("/manager/profile")
+
+		w := s.visitor(t)
+		signIn(w, "eric", good).Shows("/login/code")
+		_, values := w.Filled("/login/code")
+		values.Set("code", codeOf(t, base32.StdEncoding.EncodeToString(secret), 0))
+		turn(w)
+		w.Do(t.Context(), http.MethodPost, "/login/code", values.Encode())
+		w.Shows("/login/code", "took too long")
+	}
+}
+
 // TestBadInput: what nobody types is answered like what somebody does, or refused in
 // words, and never fails.
 func TestBadInput(t *testing.T) {
@@ -672,6 +699,33 @@ func TestAway(t *testing.T) {
 	v.Open("/manager").Shows("/manager", "alex")
 	if strings.Contains(s.errors.String(), good) || strings.Contains(s.errors.String(), better) {
 		t.Error("a password is logged")
+	}
+}
+
+// TestError: a session that could not be loaded or stored is a page of ours, in the
+// visitor's language, and says nothing of the reason.
+func TestError(t *testing.T) {
+	s := newSite(t)
+	for _, tt := range []struct {
+		err    error
+		status int
+		says   string
+	}{
+		{errAway, http.StatusServiceUnavailable, "暂时不可用"},
+		{session.ErrFull, http.StatusServiceUnavailable, "暂时不可用"},
+		{fmt.Errorf("of %w", session.ErrEnded), http.StatusConflict, "有人先改了"},
+		{fmt.Errorf("of %w", session.ErrTooLarge), http.StatusInternalServerError, "Internal Server Error"},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/app/", http.NoBody)
+		r.Header.Set("Accept-Language", "zh-CN,zh;q=0.9")
+		w := httptest.NewRecorder()
+		s.pages.Error(w, r, tt.err)
+		if body := w.Body.String(); w.Code != tt.status || !strings.Contains(body, tt.says) || strings.Contains(body, "away") {
+			t.Errorf("%v: %d, %s", tt.err, w.Code, body)
+		}
+		if w.Header().Get("Cache-Control") != "no-store" || (w.Header().Get("Retry-After") != "") != (tt.status == http.StatusServiceUnavailable) {
+			t.Errorf("%v: %v", tt.err, w.Header())
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/captcha"
@@ -112,6 +114,15 @@ func newSite(t testing.TB, change ...func(*signin.Config)) *site {
 		me, _ := signin.PersonFrom(r.Context())
 		fmt.Fprintf(w, "app of %s", me.Name)
 	})))
+	mux.HandleFunc("POST /clock", func(_ http.ResponseWriter, r *http.Request) {
+		by, err := time.ParseDuration(r.URL.Query().Get("back"))
+		live, err2 := s.sessions.Load(r.Context())
+		if err := errors.Join(err, err2); err != nil {
+			t.Error(err)
+			return
+		}
+		signin.SetBack(live, by)
+	})
 	s.Config.Handler = s.sessions.Handler(mux)
 	s.Start()
 	s.URL = address

@@ -47,7 +47,7 @@ type Mail struct{ To, Subject, Text string }
 // Config configures [New]. Sessions, People and PublicURL are required.
 type Config struct {
 	// Sessions gives requests their sessions. The pages must be inside its
-	// Handler.
+	// Handler. [Pages.Error] is the answer for when its store fails.
 	Sessions *session.Manager
 
 	// People may sign in.

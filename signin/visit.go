@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/csrf"
+	"github.com/seed-64ad3862/gatehouse/internal/headers"
 	"github.com/seed-64ad3862/gatehouse/password"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
@@ -282,6 +283,23 @@ func (p *Pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "5")
 	}
 	p.plain(w, r, status, key)
+}
+
+// Error answers a request whose session could not be loaded or stored, with a page in
+// the language of the visitor. It is for [session.Config]'s Error; since the sessions
+// are there before the pages, by a function that calls it.
+func (p *Pages) Error(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, session.ErrValue), errors.Is(err, session.ErrTooLarge), errors.Is(err, session.ErrHeaderSent):
+		session.Error(w, r, err) // the application's mistake, which the visitor can do nothing about
+	case errors.Is(err, session.ErrEnded):
+		headers.Set(w.Header(), p.insecure)
+		p.plain(w, r, http.StatusConflict, "error.409")
+	default: // which the session has told the log
+		headers.Set(w.Header(), p.insecure)
+		w.Header().Set("Retry-After", "5")
+		p.plain(w, r, http.StatusServiceUnavailable, "error.away")
+	}
 }
 
 // plain shows a message without a session: the store may be away.

@@ -102,11 +102,18 @@ func (l *listeners) close() {
 }
 
 // url is where to point a browser on this machine.
-func (l *listeners) url() string {
-	host := l.host
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "localhost"
+func (l *listeners) url() string { return l.urlFor(l.name()) }
+
+// name is by what a browser on this machine finds it.
+func (l *listeners) name() string {
+	if ip, err := netip.ParseAddr(l.host); l.host == "" || err == nil && ip.IsUnspecified() {
+		return "localhost"
 	}
+	return l.host
+}
+
+// urlFor is where browsers find it by that name.
+func (l *listeners) urlFor(host string) string {
 	if l.tls == nil {
 		return "http://" + net.JoinHostPort(host, l.port)
 	}

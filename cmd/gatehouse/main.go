@@ -2,7 +2,7 @@
 //
 //	gatehouse serve      people sign in, on http://localhost:9000
 //	gatehouse user       adds people, and looks after them
-//	gatehouse session    lists sessions, and ends them
+//	gatehouse session    lists sessions, shows them and ends them
 //	gatehouse audit      what has happened
 //	gatehouse config     what is wrong with the settings
 //	gatehouse demo       a small site to try sessions, CAPTCHA and CSRF protection on
@@ -28,7 +28,7 @@ import (
 type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Serve the pages by which people sign in."`
 	User    userCmd    `cmd:"" help:"Add people, and look after them."`
-	Session sessionCmd `cmd:"" help:"List sessions, and end them."`
+	Session sessionCmd `cmd:"" help:"List sessions, show them, and end them."`
 	Audit   auditCmd   `cmd:"" help:"Show what has happened."`
 	Config  configCmd  `cmd:"" name:"config" help:"Check the configuration."`
 	Demo    demoCmd    `cmd:"" help:"Serve the tutorial site: sign-in, CAPTCHA and forms to try, its sessions in plain sight."`

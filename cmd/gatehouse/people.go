@@ -2,129 +2,27 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/BurntSushi/toml"
 	"golang.org/x/term"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/password"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/signin"
-	"github.com/seed-64ad3862/gatehouse/store/sqlite"
 	"github.com/seed-64ad3862/gatehouse/throttle"
 )
-
-// reach are the settings by which a command reaches what a server keeps.
-type reach struct {
-	Database             string `default:"gatehouse.db" placeholder:"FILE|URL" help:"That of the server (${default})."`
-	DatabasePasswordFile string `name:"database-password-file" placeholder:"FILE" help:"Holds the password for the database."`
-	Sessions             string `placeholder:"URL" help:"Sessions in Redis, if the server has them there."`
-	SessionsPasswordFile string `name:"sessions-password-file" placeholder:"FILE" help:"Holds the password for Redis."`
-}
-
-// An operator is who gives commands.
-type operator struct {
-	people   *account.Directory
-	log      account.Log
-	sessions *session.Manager
-	store    throttle.Store // nil: in the memory of the server
-	close    func()
-}
-
-// connect reaches a server that is running, through its socket, or else its
-// database.
-func (r *reach) connect(ctx context.Context) (*operator, error) {
-	quiet := slog.New(slog.DiscardHandler)
-	s := &server{settings: settings{
-		Database: r.Database, DatabasePasswordFile: r.DatabasePasswordFile, Sessions: r.Sessions, SessionsPasswordFile: r.SessionsPasswordFile,
-	}, log: quiet}
-	all, err := s.reach(ctx)
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	o := &operator{log: all.log, store: all.throttle, close: s.close}
-	if o.people, err = account.New(account.Config{Store: all.people}); err == nil {
-		o.sessions, err = session.New(session.Config{Store: all.sessions, Logger: quiet})
-	}
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	return o, nil
-}
-
-// reach is open, but does not make a file, and shares it with a server.
-func (s *server) reach(ctx context.Context) (*stores, error) {
-	if isPostgres(s.Database) {
-		return s.open(ctx)
-	}
-	if _, err := os.Stat(s.Database); err != nil {
-		return nil, fmt.Errorf("%w: `gatehouse serve` makes it; --database says where it is", err)
-	}
-	db, err := sqlite.Connect(ctx, s.Database)
-	if err != nil {
-		return nil, err
-	}
-	s.onClose(func() { _ = db.Close() }) // what was written is there
-	all := &stores{sessions: db, people: db.Accounts(), log: db.Accounts(), once: db}
-	if s.Sessions == "" {
-		return all, nil
-	}
-	store, err := s.openRedis(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all.sessions, all.once, all.throttle = store, store, store.Throttle()
-	return all, nil
-}
-
-// note tells the log who has done it.
-func (o *operator) note(ctx context.Context, kind account.Kind, p *account.Person) error {
-	return o.log.Append(ctx, account.Entry{Time: time.Now().UTC(), Kind: kind, Person: p.ID, Name: p.Name, Detail: "command"})
-}
-
-// named returns the person of a name, or says that there is none.
-func (o *operator) named(ctx context.Context, name string) (account.Person, error) {
-	p, err := o.people.ByName(ctx, name)
-	if errors.Is(err, account.ErrNotFound) {
-		return p, fmt.Errorf("nobody is called %q; `gatehouse user list` shows who there is", name)
-	}
-	return p, err
-}
-
-// endAll ends all sessions of a person.
-func (o *operator) endAll(ctx context.Context, p *account.Person) error {
-	n, err := o.sessions.EndAll(ctx, session.Query{Owner: p.ID})
-	if n > 0 && err == nil {
-		err = o.note(ctx, signin.SessionsEnded, p)
-	}
-	return err
-}
-
-// with connects for a command.
-func (r *reach) with(ctx context.Context, f func(o *operator) error) error {
-	o, err := r.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	return f(o)
-}
 
 type userCmd struct {
 	Add     userAddCmd     `cmd:"" help:"Add somebody, who chooses a password by a link."`
@@ -141,10 +39,14 @@ type userCmd struct {
 
 // link is how people get to choose a password.
 type link struct {
-	PublicURL string `name:"public-url" default:"http://localhost:9000" placeholder:"URL" help:"Where browsers find the site (${default})."`
+	PublicURL string `name:"public-url" placeholder:"URL" help:"Where browsers find the site; where the server says it is if empty."`
 }
 
 func (l *link) print(ctx context.Context, o *operator, p *account.Person, out io.Writer) error {
+	site, err := hear(ctx, o.records)
+	if err != nil {
+		return err
+	}
 	token, err := o.people.NewLink(ctx, p.ID, account.Recovery, time.Hour)
 	if err != nil {
 		return err
@@ -152,7 +54,7 @@ func (l *link) print(ctx context.Context, o *operator, p *account.Person, out io
 	if err := o.note(ctx, signin.RecoveryOpened, p); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s/recover/%s\n", strings.TrimSuffix(l.PublicURL, "/"), token)
+	fmt.Fprintf(out, "%s/recover/%s\n", strings.TrimSuffix(cmp.Or(l.PublicURL, site.PublicURL), "/"), token)
 	return nil
 }
 
@@ -175,7 +77,7 @@ func (c *userAddCmd) Run(ctx context.Context, std streams) error {
 			if err != nil {
 				return err
 			}
-			if p.Password, err = hashed(ctx, secret, c.Name, c.Email); err != nil {
+			if p.Password, err = o.hashed(ctx, secret, c.Name, c.Display, c.Email); err != nil {
 				return err
 			}
 			p.PasswordSet = time.Now().UTC().Truncate(time.Second)
@@ -227,9 +129,16 @@ func typed(prompt io.Writer) (string, error) {
 	return all[0], nil
 }
 
-// hashed returns the hash of a password that can be chosen.
-func hashed(ctx context.Context, secret string, about ...string) (string, error) {
-	if err := (password.Policy{}).Check(ctx, secret, about...); err != nil {
+// hashed returns the hash of a password that the server would let them choose.
+func (o *operator) hashed(ctx context.Context, secret string, about ...string) (string, error) {
+	site, err := hear(ctx, o.records)
+	if err != nil {
+		return "", err
+	}
+	policy := site.policy()
+	if err := policy.Check(ctx, secret, about...); errors.Is(err, password.ErrShort) {
+		return "", fmt.Errorf("%w: it needs %d characters", err, max(policy.Length, password.MinLength))
+	} else if err != nil {
 		return "", err
 	}
 	h, err := password.New(password.Config{})
@@ -306,39 +215,6 @@ func (c *userListCmd) Run(ctx context.Context, std streams) error {
 	})
 }
 
-// A table is for people, or lines of JSON for programs.
-type table struct {
-	out  *tabwriter.Writer
-	json *json.Encoder // nil: for people
-}
-
-func newTable(w io.Writer, asJSON bool, head ...string) *table {
-	t := &table{out: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
-	if asJSON {
-		t.json = json.NewEncoder(w)
-		t.json.SetEscapeHTML(false)
-		return t
-	}
-	fmt.Fprintln(t.out, strings.Join(head, "\t"))
-	return t
-}
-
-func (t *table) add(object any, cells ...string) error {
-	if t.json != nil {
-		return t.json.Encode(object)
-	}
-	for i, c := range cells {
-		cells[i] = strings.ReplaceAll(c, "\t", " ")
-		if c == "" {
-			cells[i] = "-"
-		}
-	}
-	_, err := fmt.Fprintln(t.out, strings.Join(cells, "\t"))
-	return err
-}
-
-func (t *table) end() error { return t.out.Flush() }
-
 type userShowCmd struct {
 	reach
 	Name string `arg:"" help:"Whom."`
@@ -355,8 +231,7 @@ func (c *userShowCmd) Run(ctx context.Context, std streams) error {
 		if c.JSON {
 			return newTable(std.out, true).add(l)
 		}
-		w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
-		for _, row := range [][2]string{
+		if err := pairs(std.out, [][2]string{
 			{"name", l.Name},
 			{"display name", l.DisplayName},
 			{"e-mail", l.Email},
@@ -365,10 +240,7 @@ func (c *userShowCmd) Run(ctx context.Context, std streams) error {
 			{"factors", l.factors()},
 			{"created", l.Created.Format(time.RFC3339)},
 			{"id", l.ID},
-		} {
-			fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
-		}
-		if err := w.Flush(); err != nil {
+		}); err != nil {
 			return err
 		}
 		fmt.Fprintln(std.out)
@@ -397,7 +269,7 @@ func (c *userPasswdCmd) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		encoded, err := hashed(ctx, secret, p.Name, p.Email)
+		encoded, err := o.hashed(ctx, secret, p.Name, p.DisplayName, p.Email)
 		if err != nil {
 			return err
 		}
@@ -771,231 +643,4 @@ func fromCells(head, cells []string) (one read) {
 		}
 	}
 	return one
-}
-
-// ---- sessions
-
-type sessionCmd struct {
-	List sessionListCmd `cmd:"" help:"List sessions of people."`
-	End  sessionEndCmd  `cmd:"" help:"End sessions."`
-}
-
-type sessionListCmd struct {
-	reach
-	User string `placeholder:"NAME" help:"Those of one person."`
-	JSON bool   `help:"One object of JSON on each line."`
-}
-
-func (c *sessionListCmd) Run(ctx context.Context, std streams) error {
-	return c.with(ctx, func(o *operator) error {
-		q := session.Query{All: true}
-		if c.User != "" {
-			p, err := o.named(ctx, c.User)
-			if err != nil {
-				return err
-			}
-			q = session.Query{Owner: p.ID}
-		}
-		return o.listSessions(ctx, q, c.JSON, std.out)
-	})
-}
-
-// sessionLine is a session as programs read it.
-type sessionLine struct {
-	Handle  session.Handle `json:"handle"`
-	Person  string         `json:"person"`
-	Name    string         `json:"name,omitempty"`
-	Created time.Time      `json:"created"`
-	Seen    time.Time      `json:"seen"`
-	Ends    time.Time      `json:"ends"`
-	Device  string         `json:"device,omitempty"`
-	Addr    string         `json:"addr,omitempty"`
-	Factor  string         `json:"factor,omitempty"`
-}
-
-func (o *operator) listSessions(ctx context.Context, q session.Query, asJSON bool, out io.Writer) error {
-	q.Fields = true
-	t := newTable(out, asJSON, "HANDLE", "NAME", "SEEN", "SIGNED IN", "ADDRESS", "DEVICE")
-	called := make(map[string]string)
-	var all []sessionLine
-	for i, err := range o.sessions.List(ctx, q) {
-		if err != nil {
-			return err
-		}
-		if i.Owner == "" {
-			continue
-		}
-		name, ok := called[i.Owner]
-		if !ok {
-			p, err := o.people.ByID(ctx, i.Owner)
-			if err != nil && !errors.Is(err, account.ErrNotFound) {
-				return err
-			}
-			name = p.Name
-			called[i.Owner] = name
-		}
-		d := signin.DeviceOf(i)
-		all = append(all, sessionLine{i.Handle, i.Owner, name, i.Created.UTC(), i.Seen.UTC(), i.Deadline.UTC(), d.Name, d.Addr, d.Factor})
-	}
-	slices.SortFunc(all, func(a, b sessionLine) int { return b.Seen.Compare(a.Seen) })
-	for _, l := range all {
-		if err := t.add(l, l.Handle.String(), l.Name, l.Seen.Format("2006-01-02 15:04"), l.Created.Format("2006-01-02 15:04"), l.Addr, l.Device); err != nil {
-			return err
-		}
-	}
-	return t.end()
-}
-
-type sessionEndCmd struct {
-	reach
-	Handle string `arg:"" optional:"" help:"Which one, as session list shows it."`
-	User   string `placeholder:"NAME" help:"All of one person."`
-	All    bool   `help:"All there are: everybody has to sign in again."`
-}
-
-func (c *sessionEndCmd) Run(ctx context.Context, std streams) error {
-	given := 0
-	for _, yes := range []bool{c.Handle != "", c.User != "", c.All} {
-		if yes {
-			given++
-		}
-	}
-	if given != 1 {
-		return usageError{errors.New("give a handle, --user NAME, or --all")}
-	}
-	return c.with(ctx, func(o *operator) error {
-		switch {
-		case c.Handle != "":
-			return o.end(ctx, c.Handle)
-		case c.User != "":
-			p, err := o.named(ctx, c.User)
-			if err != nil {
-				return err
-			}
-			return o.endAll(ctx, &p)
-		}
-		n, err := o.sessions.EndAll(ctx, session.Query{All: true})
-		fmt.Fprintf(std.err, "%d sessions have ended.\n", n)
-		return errors.Join(err, o.note(ctx, signin.SessionsEnded, new(account.Person)))
-	})
-}
-
-func (o *operator) end(ctx context.Context, handle string) error {
-	h, err := session.ParseHandle(handle)
-	if err != nil {
-		return usageError{err}
-	}
-	info, err := o.sessions.Find(ctx, h)
-	if err == nil {
-		err = o.sessions.End(ctx, h)
-	}
-	if err != nil {
-		return err
-	}
-	p, err := o.people.ByID(ctx, info.Owner)
-	if err != nil {
-		p = account.Person{ID: info.Owner}
-	}
-	return o.note(ctx, signin.SessionEnded, &p)
-}
-
-// ---- the log
-
-type auditCmd struct {
-	reach
-	User  string        `placeholder:"NAME" help:"What concerns one person."`
-	Kind  string        `placeholder:"KIND" help:"One kind, such as sign-in or refused."`
-	Since time.Duration `placeholder:"TIME" help:"Of so long ago, such as 24h."`
-	Limit int           `default:"100" placeholder:"N" help:"At most so many, 0 for all (${default})."`
-	JSON  bool          `help:"One object of JSON on each line."`
-}
-
-func (c *auditCmd) Run(ctx context.Context, std streams) error {
-	return c.with(ctx, func(o *operator) error {
-		q := account.LogQuery{Kind: account.Kind(c.Kind)}
-		if c.Since > 0 {
-			q.Since = time.Now().Add(-c.Since)
-		}
-		if c.User != "" {
-			p, err := o.named(ctx, c.User)
-			if err != nil {
-				return err
-			}
-			q.Person = p.ID
-		}
-		t := newTable(std.out, c.JSON, "TIME", "WHAT", "NAME", "DETAIL", "ADDRESS", "SESSION")
-		n := 0
-		for e, err := range o.log.Entries(ctx, q) {
-			if err != nil {
-				return err
-			}
-			if n++; c.Limit > 0 && n > c.Limit {
-				break
-			}
-			addr := ""
-			if e.Addr.IsValid() {
-				addr = e.Addr.String()
-			}
-			if err := t.add(e, e.Time.UTC().Format("2006-01-02 15:04:05"), string(e.Kind), e.Name, e.Detail, addr, e.Session); err != nil {
-				return err
-			}
-		}
-		return t.end()
-	})
-}
-
-// ---- the configuration
-
-type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Look at the configuration, and say what is wrong."`
-	Show  configShowCmd  `cmd:"" help:"Print all settings as they are, as a configuration file."`
-}
-
-type configCheckCmd struct {
-	settings
-}
-
-// Run has nothing more to look at than what was read before, but for files that are
-// named.
-func (c *configCheckCmd) Run(ctx context.Context, std streams) error {
-	s := &server{settings: c.settings, log: slog.New(slog.DiscardHandler)}
-	if _, err := s.tls(ctx); err != nil {
-		return err
-	}
-	if _, err := s.mail(); err != nil {
-		return err
-	}
-	for setting, dir := range map[string]string{"views": c.Views, "static": c.Static} {
-		if _, err := folder(dir); err != nil {
-			return fmt.Errorf("--%s: %w", setting, err)
-		}
-	}
-	if err := s.checkPublicURL(); err != nil {
-		return err
-	}
-	fmt.Fprintln(std.err, "The configuration is good.")
-	return nil
-}
-
-type configShowCmd struct {
-	settings
-}
-
-// Run prints settings with what they mean. There is no secret among them: those are
-// in files.
-func (c *configShowCmd) Run(std streams) error {
-	v := reflect.ValueOf(c.settings)
-	for f, value := range v.Fields() {
-		help := strings.ReplaceAll(f.Tag.Get("help"), "${default}", f.Tag.Get("default"))
-		set := value.Interface()
-		if d, ok := set.(time.Duration); ok {
-			set = d.String()
-		}
-		line, err := toml.Marshal(map[string]any{nameOf(f): set})
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(std.out, "# %s\n%s\n", help, line)
-	}
-	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,13 +9,10 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/clientaddr"
@@ -102,6 +98,9 @@ func (s *server) run(ctx context.Context) error {
 	}
 	if s.PublicURL == "" {
 		s.PublicURL = l.url()
+		if len(s.ACMEHost) > 0 {
+			s.PublicURL = l.urlFor(s.ACMEHost[0]) // for which the certificate is
+		}
 	}
 	if s.stores, err = s.open(ctx); err != nil {
 		return err
@@ -154,6 +153,7 @@ func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	}
 	s.sessions, err = session.New(session.Config{
 		Store: s.stores.sessions, Insecure: strings.HasPrefix(s.PublicURL, "http://"), Idle: s.Idle, Absolute: s.Absolute,
+		Error:   func(w http.ResponseWriter, r *http.Request, err error) { s.pages.Error(w, r, err) },
 		Observe: s.metrics.session, Logger: s.log,
 	})
 	if err != nil {
@@ -183,8 +183,10 @@ func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	if cfg.Statics, err = folder(s.Static); err != nil {
 		return fmt.Errorf("--static: %w", err)
 	}
-	s.pages, err = signin.New(ctx, cfg)
-	return err
+	if s.pages, err = signin.New(ctx, cfg); err != nil {
+		return err
+	}
+	return (&announced{s.PublicURL, s.Site, s.PasswordLength}).announce(ctx, s.stores.people)
 }
 
 // handler is all that browsers reach.
@@ -251,72 +253,4 @@ func (s *server) look(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// tls is how connections are secured; nil if they are not.
-func (s *server) tls(ctx context.Context) (*tls.Config, error) {
-	switch {
-	case len(s.ACMEHost) > 0 && s.TLSCert != "":
-		return nil, usageError{errors.New("--acme-host and --tls-cert are two ways to the same end: give one")}
-	case len(s.ACMEHost) > 0:
-		m := &autocert.Manager{
-			Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(s.ACMEHost...), Email: s.ACMEEmail, Cache: autocert.DirCache(s.ACMECache),
-		}
-		return m.TLSConfig(), nil
-	case s.TLSCert == "" && s.TLSKey == "":
-		return nil, nil
-	case s.TLSCert == "" || s.TLSKey == "":
-		return nil, usageError{errors.New("--tls-cert and --tls-key go together")}
-	}
-	c := &certificate{cert: s.TLSCert, key: s.TLSKey, log: s.log}
-	if err := c.read(ctx); err != nil {
-		return nil, fmt.Errorf("--tls-cert: %w", err)
-	}
-	return &tls.Config{GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}, nil
-}
-
-// A certificate is read again when its file has changed.
-type certificate struct {
-	cert, key string
-	log       *slog.Logger
-
-	mu      sync.Mutex
-	now     *tls.Certificate
-	changed time.Time // the file's
-	looked  time.Time
-}
-
-// lookEvery is how long a certificate that was replaced stays in use.
-const lookEvery = 5 * time.Second
-
-func (c *certificate) read(ctx context.Context) error {
-	info, err := os.Stat(c.cert)
-	if err != nil {
-		return err
-	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
-	if err != nil {
-		return err
-	}
-	if c.now != nil {
-		c.log.InfoContext(ctx, "the certificate was read again", "file", c.cert)
-	}
-	c.now, c.changed = &pair, info.ModTime()
-	return nil
-}
-
-func (c *certificate) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := time.Now(); now.Sub(c.looked) > lookEvery {
-		c.looked = now
-		if info, err := os.Stat(c.cert); err != nil || !info.ModTime().Equal(c.changed) {
-			// While the two files are being replaced they do not belong together:
-			// the old ones are good until the new ones are.
-			if err := c.read(hello.Context()); err != nil {
-				c.log.WarnContext(hello.Context(), "the certificate could not be read again", "error", err)
-			}
-		}
-	}
-	return c.now, nil
 }

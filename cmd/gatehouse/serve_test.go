@@ -4,15 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
+	"database/sql"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -53,8 +47,24 @@ func freePort(t testing.TB) string {
 // serving starts `gatehouse serve` in a folder, and waits until it is there.
 func serving(t testing.TB, dir string, args ...string) *child {
 	t.Helper()
-	c := &child{Cmd: exec.CommandContext(t.Context(), "gatehouse", append([]string{"serve", "--captcha=off"}, args...)...), said: new(output)}
-	c.Dir, c.Stdout, c.Stderr = dir, c.said, c.said
+	cmd := exec.CommandContext(t.Context(), "gatehouse", append([]string{"serve", "--captcha=off"}, args...)...)
+	cmd.Dir = dir
+	return started(t, cmd)
+}
+
+// end kills it, as a machine does that goes down.
+func (c *child) end(t testing.TB) {
+	t.Helper()
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+}
+
+func started(t testing.TB, cmd *exec.Cmd) *child {
+	t.Helper()
+	c := &child{Cmd: cmd, said: new(output)}
+	c.Stdout, c.Stderr = c.said, c.said
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -91,10 +101,7 @@ func TestServeKilled(t *testing.T) {
 	v.Open(c.link).Send("", "name", "alex", "new", goodPassword, "again", goodPassword).Shows("/manager", "alex")
 	v.Send("/logout").Shows("/logout")
 	v.Open("/login").Send("/login", "name", "alex", "password", goodPassword).Shows("/index", "Hello, alex")
-	if err := c.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = c.Wait()
+	c.end(t)
 
 	c = serving(t, dir, listen, "--metrics=off")
 	if c.link != "" {
@@ -102,6 +109,67 @@ func TestServeKilled(t *testing.T) {
 	}
 	v.Open("/manager").Shows("/manager", "alex", "This device")
 	v.Open("/manager/log").Shows("/manager/log", "Signed in", "Set up")
+
+	command := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "gatehouse", args...)
+		cmd.Dir, cmd.Stderr = dir, os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Errorf("%q: %v", args, err)
+		}
+		return string(out)
+	}
+	handle := regexp.MustCompile(`(?m)^([0-9a-f]+) +alex `).FindStringSubmatch(command("session", "list", "--user=alex"))
+	if handle == nil {
+		t.Fatal("no session is listed")
+	}
+	shown := command("session", "show", handle[1])
+	for _, want := range []string{`handle +` + handle[1], `name +alex`, `signed in with +password`, `address +(127\.0\.0\.1|::1)`, `ends +\d{4}-`, `keeps \S+ +\d+ bytes`} {
+		if !regexp.MustCompile(`(?m)^` + want).MatchString(shown) {
+			t.Errorf("no %s in\n%s", want, shown)
+		}
+	}
+	if got := command("session", "show", handle[1], "--json"); !strings.Contains(got, `"name":"alex"`) || !strings.Contains(got, `"values":{`) {
+		t.Errorf("as JSON: %s", got)
+	}
+}
+
+// TestServeDatabase: a database that is none, or made by a newer version, is left as
+// it is, and said to be that.
+func TestServeDatabase(t *testing.T) {
+	dir := t.TempDir()
+	serving(t, dir, "--listen=localhost:0", "--metrics=off").end(t)
+	newer := filepath.Join(dir, "gatehouse.db")
+	db, err := sql.Open("sqlite", newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), "UPDATE gatehouse_schema SET version = version + 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	none := filepath.Join(dir, "text")
+	if err := os.WriteFile(none, bytes.Repeat([]byte("not a database\n"), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{newer: "written by a newer version of Gatehouse", none: "not a database", dir: dir} {
+		before, _ := os.ReadFile(path)
+		for _, args := range [][]string{{"serve", "--listen=localhost:0", "--metrics=off"}, {"user", "list"}} {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			cmd := exec.CommandContext(ctx, "gatehouse", append(args, "--database="+path)...)
+			out, err := cmd.CombinedOutput()
+			cancel()
+			if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), want) {
+				t.Errorf("%s of %s: %v, %s", args[0], path, err, out)
+			}
+		}
+		if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+			t.Errorf("%s has changed", path)
+		}
+	}
 }
 
 // TestServeSettings: what is outside of the command line counts, in its order, and
@@ -157,10 +225,7 @@ func TestServeSettings(t *testing.T) {
 		if !strings.Contains(v.Body, "12 ") && !strings.Contains(v.Body, "Set up") {
 			t.Errorf("the page: %s", v.Text())
 		}
-		if err := c.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = c.Wait()
+		c.end(t)
 		return regexp.MustCompile(`<title>(.*)</title>`).FindStringSubmatch(v.Body)[1]
 	}
 	if got := title(); got != "Set up · From the file" {
@@ -207,80 +272,6 @@ func TestServeOperator(t *testing.T) {
 	if !strings.Contains(log, `"path":"/setup/…"`) {
 		t.Errorf("no request is logged: %s", log)
 	}
-}
-
-// selfSigned writes a certificate for localhost.
-func selfSigned(t testing.TB, dir string, serial int64) *x509.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{
-		"key.pem": {Type: "PRIVATE KEY", Bytes: private}, "cert.pem": {Type: "CERTIFICATE", Bytes: der},
-	} {
-		var b bytes.Buffer
-		if err := pem.Encode(&b, block); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
-// TestServeTLS: with a certificate the site is https, its cookies are for that, and
-// a certificate that is replaced is used.
-func TestServeTLS(t *testing.T) {
-	dir := t.TempDir()
-	cert := selfSigned(t, dir, 1)
-	c := serving(t, dir, "--listen=localhost:0", "--metrics=off", "--tls-cert=cert.pem", "--tls-key=key.pem")
-	if !strings.HasPrefix(c.url, "https://localhost:") {
-		t.Fatalf("the site is at %s", c.url)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	v := visitor.New(t, c.url)
-	v.Client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true, ForceAttemptHTTP2: true}
-	v.Open(c.link).Send("", "name", "alex", "new", goodPassword, "again", goodPassword).Shows("/manager")
-	if v.Header.Get("Strict-Transport-Security") == "" {
-		t.Error("no Strict-Transport-Security")
-	}
-	next := selfSigned(t, dir, 2)
-	later := time.Now().Add(time.Second)
-	if err := os.Chtimes(filepath.Join(dir, "cert.pem"), later, later); err != nil {
-		t.Fatal(err)
-	}
-	address := strings.TrimPrefix(c.url, "https://")
-	for range 600 {
-		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // it is looked at
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := conn.ConnectionState().PeerCertificates[0].SerialNumber
-		conn.Close()
-		if got.Cmp(next.SerialNumber) == 0 {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Errorf("the certificate was not read again: %s", c.said.String())
 }
 
 // TestNearest: a word with a mistake is told the one that was meant.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"reflect"
 	"regexp"
@@ -39,11 +41,13 @@ type settings struct {
 	Views  string `placeholder:"DIR" help:"Lies over the pages' own templates, file by file."`
 	Static string `placeholder:"DIR" help:"Lies over the pages' own styles, scripts and pictures, file by file."`
 
-	TLSCert   string   `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM; read again when it changes."`
-	TLSKey    string   `name:"tls-key" placeholder:"FILE" help:"Key of the certificate, PEM."`
-	ACMEHost  []string `name:"acme-host" placeholder:"HOST" help:"Names to get certificates for from Let's Encrypt."`
-	ACMEEmail string   `name:"acme-email" placeholder:"ADDRESS" help:"Whom Let's Encrypt may write to."`
-	ACMECache string   `name:"acme-cache" default:"gatehouse-certificates" placeholder:"DIR" help:"Where such certificates are kept (${default})."`
+	TLSCert       string   `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM; read again when it changes."`
+	TLSKey        string   `name:"tls-key" placeholder:"FILE" help:"Key of the certificate, PEM."`
+	ACMEHost      []string `name:"acme-host" placeholder:"HOST" help:"Names to get certificates for: from Let's Encrypt, or whom --acme-directory names."`
+	ACMEEmail     string   `name:"acme-email" placeholder:"ADDRESS" help:"Whom that authority may write to."`
+	ACMEDirectory string   `name:"acme-directory" default:"https://acme-v02.api.letsencrypt.org/directory" placeholder:"URL" help:"Directory of the authority (${default})."`
+	ACMERoot      string   `name:"acme-root" placeholder:"FILE" help:"Certificate by which an authority of one's own is known, PEM."`
+	ACMECache     string   `name:"acme-cache" default:"gatehouse-certificates" placeholder:"DIR" help:"Where such certificates are kept (${default})."`
 
 	SMTP             string `name:"smtp" placeholder:"URL" help:"Server for mail: smtp://USER@HOST:587, or smtps://."`
 	SMTPPasswordFile string `name:"smtp-password-file" placeholder:"FILE" help:"Holds the password for mail."`
@@ -226,4 +230,58 @@ func configOf(args []string) (*file, error) {
 		return nil, err
 	}
 	return readFile(path)
+}
+
+type configCmd struct {
+	Check configCheckCmd `cmd:"" help:"Look at the configuration, and say what is wrong."`
+	Show  configShowCmd  `cmd:"" help:"Print all settings as they are, as a configuration file."`
+}
+
+type configCheckCmd struct {
+	settings
+}
+
+// Run has nothing more to look at than what was read before, but for files that are
+// named.
+func (c *configCheckCmd) Run(ctx context.Context, std streams) error {
+	s := &server{settings: c.settings, log: slog.New(slog.DiscardHandler)}
+	if _, err := s.tls(ctx); err != nil {
+		return err
+	}
+	if _, err := s.mail(); err != nil {
+		return err
+	}
+	for setting, dir := range map[string]string{"views": c.Views, "static": c.Static} {
+		if _, err := folder(dir); err != nil {
+			return fmt.Errorf("--%s: %w", setting, err)
+		}
+	}
+	if err := s.checkPublicURL(); err != nil {
+		return err
+	}
+	fmt.Fprintln(std.err, "The configuration is good.")
+	return nil
+}
+
+type configShowCmd struct {
+	settings
+}
+
+// Run prints settings with what they mean. There is no secret among them: those are
+// in files.
+func (c *configShowCmd) Run(std streams) error {
+	v := reflect.ValueOf(c.settings)
+	for f, value := range v.Fields() {
+		help := strings.ReplaceAll(f.Tag.Get("help"), "${default}", f.Tag.Get("default"))
+		set := value.Interface()
+		if d, ok := set.(time.Duration); ok {
+			set = d.String()
+		}
+		line, err := toml.Marshal(map[string]any{nameOf(f): set})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "# %s\n%s\n", help, line)
+	}
+	return nil
 }

@@ -48,6 +48,7 @@ type Server struct {
 	name  string
 	args  func(port string) []string
 	ready func(ctx context.Context, s *Server) error
+	env   []string             // besides ours
 	as    *syscall.SysProcAttr // for those who do not want to be root
 	stop  os.Signal            // ends it gracefully
 	kill  syscall.Signal       // ends it at once
@@ -133,6 +134,9 @@ func (s *Server) start() error {
 	}
 	defer log.Close()
 	cmd := exec.Command(s.name, s.args(s.port())...)
+	if len(s.env) > 0 {
+		cmd.Env = append(os.Environ(), s.env...)
+	}
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.Dir, log, log, s.as
 	if err := cmd.Start(); err != nil {
 		return err

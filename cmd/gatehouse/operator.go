@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/signin"
+	"github.com/seed-64ad3862/gatehouse/store/sqlite"
+	"github.com/seed-64ad3862/gatehouse/throttle"
+)
+
+// reach are the settings by which a command reaches what a server keeps.
+type reach struct {
+	Database             string `default:"gatehouse.db" placeholder:"FILE|URL" help:"That of the server (${default})."`
+	DatabasePasswordFile string `name:"database-password-file" placeholder:"FILE" help:"Holds the password for the database."`
+	Sessions             string `placeholder:"URL" help:"Sessions in Redis, if the server has them there."`
+	SessionsPasswordFile string `name:"sessions-password-file" placeholder:"FILE" help:"Holds the password for Redis."`
+}
+
+// An operator is who gives commands.
+type operator struct {
+	records  account.Store
+	people   *account.Directory
+	log      account.Log
+	sessions *session.Manager
+	store    throttle.Store // nil: in the memory of the server
+	close    func()
+}
+
+// connect reaches a server that is running, through its socket, or else its
+// database.
+func (r *reach) connect(ctx context.Context) (*operator, error) {
+	quiet := slog.New(slog.DiscardHandler)
+	s := &server{settings: settings{
+		Database: r.Database, DatabasePasswordFile: r.DatabasePasswordFile, Sessions: r.Sessions, SessionsPasswordFile: r.SessionsPasswordFile,
+	}, log: quiet}
+	all, err := s.reach(ctx)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	o := &operator{records: all.people, log: all.log, store: all.throttle, close: s.close}
+	if o.people, err = account.New(account.Config{Store: all.people}); err == nil {
+		o.sessions, err = session.New(session.Config{Store: all.sessions, Logger: quiet})
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// reach is open, but does not make a file, and shares it with a server.
+func (s *server) reach(ctx context.Context) (*stores, error) {
+	if isPostgres(s.Database) {
+		return s.open(ctx)
+	}
+	if _, err := os.Stat(s.Database); err != nil {
+		return nil, fmt.Errorf("%w: `gatehouse serve` makes it; --database says where it is", err)
+	}
+	db, err := sqlite.Connect(ctx, s.Database)
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(func() { _ = db.Close() }) // what was written is there
+	all := &stores{sessions: db, people: db.Accounts(), log: db.Accounts(), once: db}
+	if s.Sessions == "" {
+		return all, nil
+	}
+	store, err := s.openRedis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all.sessions, all.once, all.throttle = store, store, store.Throttle()
+	return all, nil
+}
+
+// note tells the log who has done it.
+func (o *operator) note(ctx context.Context, kind account.Kind, p *account.Person) error {
+	return o.log.Append(ctx, account.Entry{Time: time.Now().UTC(), Kind: kind, Person: p.ID, Name: p.Name, Detail: "command"})
+}
+
+// named returns the person of a name, or says that there is none.
+func (o *operator) named(ctx context.Context, name string) (account.Person, error) {
+	p, err := o.people.ByName(ctx, name)
+	if errors.Is(err, account.ErrNotFound) {
+		return p, fmt.Errorf("nobody is called %q; `gatehouse user list` shows who there is", name)
+	}
+	return p, err
+}
+
+// endAll ends all sessions of a person.
+func (o *operator) endAll(ctx context.Context, p *account.Person) error {
+	n, err := o.sessions.EndAll(ctx, session.Query{Owner: p.ID})
+	if n > 0 && err == nil {
+		err = o.note(ctx, signin.SessionsEnded, p)
+	}
+	return err
+}
+
+// with connects for a command.
+func (r *reach) with(ctx context.Context, f func(o *operator) error) error {
+	o, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	return f(o)
+}
+
+// A table is for people, or lines of JSON for programs.
+type table struct {
+	out  *tabwriter.Writer
+	json *json.Encoder // nil: for people
+}
+
+func newTable(w io.Writer, asJSON bool, head ...string) *table {
+	t := &table{out: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	if asJSON {
+		t.json = json.NewEncoder(w)
+		t.json.SetEscapeHTML(false)
+		return t
+	}
+	fmt.Fprintln(t.out, strings.Join(head, "\t"))
+	return t
+}
+
+func (t *table) add(object any, cells ...string) error {
+	if t.json != nil {
+		return t.json.Encode(object)
+	}
+	for i, c := range cells {
+		cells[i] = strings.ReplaceAll(c, "\t", " ")
+		if c == "" {
+			cells[i] = "-"
+		}
+	}
+	_, err := fmt.Fprintln(t.out, strings.Join(cells, "\t"))
+	return err
+}
+
+func (t *table) end() error { return t.out.Flush() }
+
+// pairs prints what is known of one thing.
+func pairs(w io.Writer, rows [][2]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+	}
+	return t.Flush()
+}
