@@ -176,8 +176,9 @@ func TestUpdate(t *testing.T) {
 // TestLastAdmin: somebody is left to manage people, whichever way they go.
 func TestLastAdmin(t *testing.T) {
 	d := newDirectory(t)
-	one := create(t, d, account.Person{Name: "one", Admin: true})
-	two := create(t, d, account.Person{Name: "two", Admin: true, Disabled: true})
+	one := create(t, d, account.Person{Name: "one", Admin: true, Password: "hash"})
+	two := create(t, d, account.Person{Name: "two", Admin: true, Password: "hash", Disabled: true})
+	create(t, d, account.Person{Name: "invited", Admin: true}) // who has not come yet
 	set := func(id string, f func(p *account.Person)) error {
 		_, err := d.Update(t.Context(), id, func(p *account.Person) error { f(p); return nil })
 		return err
@@ -185,7 +186,8 @@ func TestLastAdmin(t *testing.T) {
 	demote := func(p *account.Person) { p.Admin = false }
 	disable := func(p *account.Person) { p.Disabled = true }
 	enable := func(p *account.Person) { p.Disabled = false }
-	for name, err := range map[string]error{"demote": set(one.ID, demote), "disable": set(one.ID, disable), "delete": d.Delete(t.Context(), one.ID)} {
+	strip := func(p *account.Person) { p.Password = "" }
+	for name, err := range map[string]error{"demote": set(one.ID, demote), "strip": set(one.ID, strip), "disable": set(one.ID, disable), "delete": d.Delete(t.Context(), one.ID)} {
 		if !errors.Is(err, account.ErrLastAdmin) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -302,17 +304,20 @@ func TestSetUp(t *testing.T) {
 		}
 		old := token()
 		time.Sleep(time.Hour)
-		if _, err := d.SetUp(t.Context(), old, account.Person{Name: "alex"}); !errors.Is(err, account.ErrLink) {
+		if _, err := d.SetUp(t.Context(), old, account.Person{Name: "alex", Password: "hash"}); !errors.Is(err, account.ErrLink) {
 			t.Errorf("an old link: %v", err)
 		}
 		one, two := token(), token()
-		if _, err := d.SetUp(t.Context(), one, account.Person{Name: "a b"}); !errors.Is(err, account.ErrName) {
+		if _, err := d.SetUp(t.Context(), one, account.Person{Name: "a b", Password: "hash"}); !errors.Is(err, account.ErrName) {
 			t.Errorf("no name: %v", err)
+		}
+		if _, err := d.SetUp(t.Context(), one, account.Person{Name: "alex"}); !errors.Is(err, account.ErrPerson) {
+			t.Errorf("nothing to sign in with: %v", err)
 		}
 		if err := d.CheckSetup(t.Context(), one); err != nil {
 			t.Errorf("after a name that was refused: %v", err)
 		}
-		p, err := d.SetUp(t.Context(), two, account.Person{Name: "alex", Disabled: true})
+		p, err := d.SetUp(t.Context(), two, account.Person{Name: "alex", Password: "hash", Disabled: true})
 		if err != nil || !p.Admin || p.Disabled || !p.First {
 			t.Errorf("%+v, %v", p, err)
 		}
@@ -325,6 +330,45 @@ func TestSetUp(t *testing.T) {
 			t.Errorf("another link: %v", err)
 		}
 	})
+}
+
+// TestLinksClose: another password or address closes what was open, but not what is
+// opened at the same time; nothing else does.
+func TestLinksClose(t *testing.T) {
+	for name, change := range map[string]func(p *account.Person){
+		"password": func(p *account.Person) { p.Password = "another" },
+		"address":  func(p *account.Person) { p.Email = "new@example.com" },
+		"name":     func(p *account.Person) { p.Name = "alexandra" },
+		"epoch":    (*account.Person).EndSessions,
+	} {
+		d := newDirectory(t)
+		p := create(t, d, account.Person{Name: "alex", Password: "hash", Email: "old@example.com"})
+		var tokens [2]string
+		for i, purpose := range []account.Purpose{account.Recovery, account.Mailed} {
+			var err error
+			if tokens[i], err = d.NewLink(t.Context(), p.ID, purpose, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fresh := account.Link{Hash: []byte("fresh"), Purpose: account.Mailed, Expires: time.Now().Add(time.Hour)}
+		p, err := d.Update(t.Context(), p.ID, func(p *account.Person) error {
+			change(p)
+			p.Links = append(p.Links, fresh)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closes := name == "password" || name == "address"
+		for i, purpose := range []account.Purpose{account.Recovery, account.Mailed} {
+			if _, err := d.ByLink(t.Context(), tokens[i], purpose); errors.Is(err, account.ErrLink) != closes {
+				t.Errorf("%s: the %s link: %v", name, purpose, err)
+			}
+		}
+		if want := map[bool]int{true: 1, false: 3}[closes]; len(p.Links) != want {
+			t.Errorf("%s: %d links, want %d", name, len(p.Links), want)
+		}
+	}
 }
 
 // TestRecoveryCodes: each once, however it is typed.

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base32"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 )
@@ -142,7 +144,9 @@ const updates = 20
 // should have no effects of its own. An error of f is returned as it is, and
 // nothing is stored.
 //
-// ID, Created and First cannot be changed. The other errors are those of
+// ID, Created and First cannot be changed. Another password or address closes the
+// links that were open: whoever reads the old mailbox must not come back by one. The
+// other errors are those of
 // [Directory.Create], [ErrNotFound], [ErrConflict] if others are always faster, and
 // [ErrLastAdmin].
 func (d *Directory) Update(ctx context.Context, id string, f func(p *Person) error) (Person, error) {
@@ -151,7 +155,6 @@ func (d *Directory) Update(ctx context.Context, id string, f func(p *Person) err
 		if err != nil {
 			return Person{}, err
 		}
-		was := old.Admin && !old.Disabled
 		p := old
 		if err := f(&p); err != nil {
 			return Person{}, err
@@ -161,7 +164,10 @@ func (d *Directory) Update(ctx context.Context, id string, f func(p *Person) err
 		if err := p.validate(); err != nil {
 			return Person{}, err
 		}
-		if was && (!p.Admin || p.Disabled) {
+		if p.Password != old.Password || p.Email != old.Email {
+			p.Links = slices.DeleteFunc(p.Links, func(l Link) bool { return old.holds(l) })
+		}
+		if old.manages() && !p.manages() {
 			if err := d.anotherAdmin(ctx, id); err != nil {
 				return Person{}, err
 			}
@@ -190,6 +196,14 @@ func (d *Directory) put(ctx context.Context, p *Person) error {
 	return nil
 }
 
+// manages reports whether the person is an administrator who can sign in.
+func (p *Person) manages() bool { return p.Admin && p.CanSignIn() }
+
+// holds reports whether the link is one of the person's.
+func (p *Person) holds(l Link) bool {
+	return slices.ContainsFunc(p.Links, func(one Link) bool { return bytes.Equal(one.Hash, l.Hash) })
+}
+
 // anotherAdmin returns nil if somebody else can manage people. Two administrators
 // who shut each other out at the same moment can both succeed; the commands on the
 // machine mend that.
@@ -198,7 +212,7 @@ func (d *Directory) anotherAdmin(ctx context.Context, than string) error {
 		if err != nil {
 			return err
 		}
-		if p.ID != than && p.Admin && !p.Disabled {
+		if p.ID != than && p.manages() {
 			return nil
 		}
 	}
@@ -214,7 +228,7 @@ func (d *Directory) Delete(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if p.Admin && !p.Disabled {
+		if p.manages() {
 			if err := d.anotherAdmin(ctx, id); err != nil {
 				return err
 			}
@@ -441,6 +455,9 @@ func (d *Directory) SetUp(ctx context.Context, token string, p Person) (Person, 
 		return Person{}, ErrSetUp
 	}
 	p.First, p.Admin, p.Disabled = true, true, false // the first's key belongs to one at most
+	if !p.CanSignIn() {
+		return Person{}, badPerson("the first administrator needs a password or a passkey")
+	}
 	p, err := d.create(ctx, p)
 	if err != nil {
 		return Person{}, err

@@ -58,6 +58,11 @@ type Person struct {
 	// RecoveryCodes are those that are still good; see [NewRecoveryCodes].
 	RecoveryCodes [][]byte `json:"recovery_codes,omitempty"`
 
+	// Epoch counts up each time that all of their sessions end: one that began in
+	// an earlier epoch is over, whatever a store of sessions says. See
+	// [Person.EndSessions].
+	Epoch int64 `json:"epoch,omitempty"`
+
 	// Links are those that are open; see [Directory.NewLink].
 	Links []Link `json:"links,omitempty"`
 
@@ -92,9 +97,13 @@ type Link struct {
 // A Purpose says what a link is for.
 type Purpose string
 
-// Recovery lets its holder choose a password, but not pass by another
-// factor that there is.
-const Recovery Purpose = "recovery"
+// Recovery lets its holder choose a password, but not pass by another factor that
+// there is. One that somebody has asked for, whom nobody knows, is Mailed, so that it
+// does not close one that an administrator has made.
+const (
+	Recovery Purpose = "recovery"
+	Mailed   Purpose = "mailed-recovery"
+)
 
 // Called is what the person is called: DisplayName or else the name.
 func (p *Person) Called() string {
@@ -102,6 +111,15 @@ func (p *Person) Called() string {
 		return p.DisplayName
 	}
 	return p.Name
+}
+
+// EndSessions begins another epoch. It belongs into the function of
+// [Directory.Update]; to remove the sessions from their store is the caller's.
+func (p *Person) EndSessions() { p.Epoch++ }
+
+// CanSignIn reports whether the person has anything to sign in with, and may.
+func (p *Person) CanSignIn() bool {
+	return !p.Disabled && (p.Password != "" || len(p.Passkeys) > 0)
 }
 
 // TwoFactors reports whether a password alone does not sign the person in.

@@ -42,7 +42,9 @@ type Bucket struct {
 // has zeros.
 type Name struct{ Account, Network [16]byte }
 
-// A Table is a [Store] in the memory of one process, of a fixed size.
+// A Table is a [Store] in the memory of one process, of a fixed size. Half of it is
+// for buckets of an account alone: those of accounts with networks, which are more and
+// of which a greater part is used, do not push them out.
 type Table struct {
 	mu      sync.Mutex
 	start   time.Time // of a clock that does not jump
@@ -68,13 +70,13 @@ func (e *entry) used(now int64) float64 {
 // ways is how many entries can be the one of a bucket.
 const ways = 8
 
-// NewTable returns a Table for so many buckets, rounded up to a multiple of eight:
+// NewTable returns a Table for so many buckets, rounded up to a multiple of sixteen:
 // 65,536 if n is not positive. Each takes 48 bytes.
 func NewTable(n int) *Table {
 	if n <= 0 {
 		n = 1 << 16
 	}
-	return &Table{start: time.Now(), entries: make([]entry, (n+ways-1)/ways*ways)}
+	return &Table{start: time.Now(), entries: make([]entry, (n+2*ways-1)/(2*ways)*(2*ways))}
 }
 
 // find returns the entry of a bucket, or the one to be used for it: that of which
@@ -82,8 +84,12 @@ func NewTable(n int) *Table {
 func (t *Table) find(n Name, now int64) *entry {
 	// Names are evenly distributed already.
 	at := binary.LittleEndian.Uint64(n.Account[:]) ^ binary.LittleEndian.Uint64(n.Network[:])
-	at = at % uint64(len(t.entries)/ways) * ways
-	set := t.entries[at:][:ways]
+	half := t.entries[:len(t.entries)/2]
+	if n.Network == [16]byte{} {
+		half = t.entries[len(half):]
+	}
+	at = at % uint64(len(half)/ways) * ways
+	set := half[at:][:ways]
 	for i := range set {
 		if set[i].name == n {
 			return &set[i]

@@ -24,6 +24,13 @@
 //     [Config.Lock] says so; and then it does not ask those who are
 //     [Attempt.Known].
 //
+// Those who are known have a bucket of the account and the network for themselves: a
+// neighbour's guesses do not keep them out.
+//
+// The six digits of an authenticator are fewer than passwords, and whoever gets to
+// guess them knows the password. They have a bucket of their own for each account,
+// whatever the network, that does deny: [Throttle.TryCode].
+//
 // A bucket fills up by one token after each [Limit.Every]. Denied attempts take
 // nothing: who keeps on trying does not wait longer for it.
 //
@@ -61,6 +68,11 @@ type Config struct {
 	// one every 10 seconds, and for 100 and one every 10 minutes (NIST SP
 	// 800-63B-4, section 3.2.2, allows 100 failures in a row for an account).
 	Pair, Network, Account Limit
+
+	// Code is the limit of codes of an authenticator for one account: 20 at once
+	// and then one an hour if its Burst is 0. With three codes that are good at
+	// any time, that is a chance of one in 38 in a year of guessing.
+	Code Limit
 
 	// Lock denies attempts which are not [Attempt.Known] while the bucket of the
 	// account is empty, as NIST asks. An attacker with many networks can then
@@ -133,6 +145,7 @@ func New(cfg Config) (*Throttle, error) {
 		{"Pair", &cfg.Pair, Limit{5, 2 * time.Minute}},
 		{"Network", &cfg.Network, Limit{50, 10 * time.Second}},
 		{"Account", &cfg.Account, Limit{100, 10 * time.Minute}},
+		{"Code", &cfg.Code, Limit{20, time.Hour}},
 	} {
 		if *l.limit == (Limit{}) {
 			*l.limit = l.usual
@@ -168,14 +181,22 @@ func New(cfg Config) (*Throttle, error) {
 // Try counts an attempt. It returns nil; or a [*Denied], and then nothing is
 // counted; or the error of the store, and then whether it is counted is not known.
 func (t *Throttle) Try(ctx context.Context, a Attempt) error {
+	return t.take(ctx, t.taken(a))
+}
+
+// taken are the buckets that an attempt takes from.
+func (t *Throttle) taken(a Attempt) []Bucket {
 	network, pair, account := t.buckets(a)
-	buckets := []Bucket{network}
-	if a.Account != "" {
-		buckets = append(buckets, pair)
-		if !a.Known {
-			buckets = append(buckets, account)
-		}
+	switch {
+	case a.Account == "":
+		return []Bucket{network}
+	case a.Known:
+		return []Bucket{network, pair}
 	}
+	return []Bucket{network, pair, account}
+}
+
+func (t *Throttle) take(ctx context.Context, buckets []Bucket) error {
 	wait, err := t.cfg.Store.Take(ctx, buckets)
 	switch {
 	case err != nil:
@@ -197,6 +218,30 @@ func (t *Throttle) Succeeded(ctx context.Context, a Attempt) error {
 		all = []Bucket{pair, account}
 	}
 	if err := t.cfg.Store.Give(ctx, []Bucket{network}, all); err != nil {
+		return fmt.Errorf("throttle: %w", err)
+	}
+	return nil
+}
+
+// Cancel takes back what [Throttle.Try] has counted of this attempt, whose password
+// nobody has looked at.
+func (t *Throttle) Cancel(ctx context.Context, a Attempt) error {
+	if err := t.cfg.Store.Give(ctx, t.taken(a), nil); err != nil {
+		return fmt.Errorf("throttle: %w", err)
+	}
+	return nil
+}
+
+// TryCode counts a guess at the code of an authenticator, and answers as
+// [Throttle.Try] does. The network does not count.
+func (t *Throttle) TryCode(ctx context.Context, a Attempt) error {
+	return t.take(ctx, []Bucket{t.code(a.Account, a.Known)})
+}
+
+// CodeSucceeded takes back all that [Throttle.TryCode] has counted for the account, of
+// those who are known or of those who are not.
+func (t *Throttle) CodeSucceeded(ctx context.Context, a Attempt) error {
+	if err := t.cfg.Store.Give(ctx, nil, []Bucket{t.code(a.Account, a.Known)}); err != nil {
 		return fmt.Errorf("throttle: %w", err)
 	}
 	return nil
@@ -228,7 +273,11 @@ func (t *Throttle) Suspect(ctx context.Context, a Attempt) (bool, error) {
 
 // Unban forgets all attempts for an account, from wherever they came.
 func (t *Throttle) Unban(ctx context.Context, account string) error {
-	if err := t.cfg.Store.Forget(ctx, t.name("account", account)); err != nil {
+	err := t.cfg.Store.Forget(ctx, t.name("account", account))
+	if err == nil {
+		err = t.cfg.Store.Give(ctx, nil, []Bucket{t.code(account, false), t.code(account, true)})
+	}
+	if err != nil {
 		return fmt.Errorf("throttle: %w", err)
 	}
 	return nil
@@ -251,9 +300,21 @@ func (t *Throttle) buckets(a Attempt) (network, pair, account Bucket) {
 	if a.Account != "" {
 		n.Account = t.name("account", a.Account)
 		pair = Bucket{n, t.cfg.Pair, false}
+		if a.Known {
+			pair.Name.Network = t.name("network of those who are known", networkOf(a.Addr))
+		}
 		account = Bucket{Name{Account: n.Account}, t.cfg.Account, !t.cfg.Lock}
 	}
 	return network, pair, account
+}
+
+// code is the bucket of an account's codes.
+func (t *Throttle) code(account string, known bool) Bucket {
+	kind := "code"
+	if known {
+		kind = "code of those who are known"
+	}
+	return Bucket{Name{Account: t.name(kind, account)}, t.cfg.Code, false}
 }
 
 // name hides what is counted, names that somebody has typed among it, from those

@@ -388,7 +388,7 @@ func (broken) Forget(context.Context, [16]byte) error                { return er
 func TestBroken(t *testing.T) {
 	th := newThrottle(t, Config{Store: broken{}})
 	_, suspect := th.Suspect(t.Context(), Attempt{})
-	for _, err := range []error{th.Try(t.Context(), Attempt{}), th.Succeeded(t.Context(), Attempt{}), suspect, th.Unban(t.Context(), ""), th.UnbanNetwork(t.Context(), netip.Addr{})} {
+	for _, err := range []error{th.Try(t.Context(), Attempt{}), th.Succeeded(t.Context(), Attempt{}), th.Cancel(t.Context(), Attempt{}), th.TryCode(t.Context(), Attempt{}), th.CodeSucceeded(t.Context(), Attempt{}), suspect, th.Unban(t.Context(), ""), th.UnbanNetwork(t.Context(), netip.Addr{})} {
 		var denied *Denied
 		if !errors.Is(err, errBroken) || errors.As(err, &denied) {
 			t.Error(err)
@@ -402,5 +402,140 @@ func BenchmarkTry(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		th.Try(b.Context(), a)
+	}
+}
+
+// TestKnown: who is known is kept out neither by the neighbours' guesses nor by those
+// of everybody else, but by their own.
+func TestKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := newThrottle(t, Config{Lock: true})
+		stranger := from("zoe", "192.0.2.1")
+		owner := stranger
+		owner.Known = true
+		for range 5 {
+			wait(t, th.Try(t.Context(), stranger))
+		}
+		if wait(t, th.Try(t.Context(), stranger)) == 0 {
+			t.Error("a neighbour guesses on")
+		}
+		for i := range 5 {
+			if d := wait(t, th.Try(t.Context(), owner)); d != 0 {
+				t.Errorf("attempt %d of the owner waits %v", i, d)
+			}
+		}
+		if wait(t, th.Try(t.Context(), owner)) == 0 {
+			t.Error("who is known guesses on")
+		}
+		if err := th.Unban(t.Context(), "zoe"); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range []Attempt{stranger, owner} {
+			if d := wait(t, th.Try(t.Context(), a)); d != 0 {
+				t.Errorf("%+v waits %v after an Unban", a, d)
+			}
+		}
+	})
+}
+
+// TestCancel: what nobody has looked at costs nothing, and nothing of before comes back
+// with it.
+func TestCancel(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			th := newThrottle(t, Config{Lock: true, Account: Limit{5, time.Hour}})
+			a := from("zoe", "192.0.2.1")
+			a.Known = known
+			for range 4 {
+				wait(t, th.Try(t.Context(), a))
+			}
+			for range 300 {
+				if d := wait(t, th.Try(t.Context(), a)); d != 0 {
+					t.Fatalf("waits %v", d)
+				}
+				if err := th.Cancel(t.Context(), a); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wait(t, th.Try(t.Context(), a))
+			if wait(t, th.Try(t.Context(), a)) == 0 {
+				t.Error("what was counted before has come back")
+			}
+		})
+	}
+}
+
+// TestCode: codes have one bucket for an account, from wherever they come, another one
+// for those who are known, and passwords none of them.
+func TestCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := newThrottle(t, Config{})
+		try := func(i int, known bool) time.Duration {
+			a := from("zoe", fmt.Sprintf("192.0.2.%d", i))
+			a.Known = known
+			return wait(t, th.TryCode(t.Context(), a))
+		}
+		for i := range 20 {
+			if d := try(i, false); d != 0 {
+				t.Errorf("code %d waits %v", i, d)
+			}
+		}
+		if d := try(100, false); d != time.Hour {
+			t.Errorf("from elsewhere: waits %v", d)
+		}
+		if d := try(100, true); d != 0 {
+			t.Errorf("who is known waits %v", d)
+		}
+		if d := wait(t, th.TryCode(t.Context(), from("yan", "192.0.2.1"))); d != 0 {
+			t.Errorf("another account waits %v", d)
+		}
+		if d := wait(t, th.Try(t.Context(), from("zoe", "192.0.2.1"))); d != 0 {
+			t.Errorf("a password waits %v", d)
+		}
+		// A right password gives no codes back; a right code does.
+		if err := th.Succeeded(t.Context(), from("zoe", "192.0.2.1")); err != nil {
+			t.Fatal(err)
+		}
+		if try(1, false) == 0 {
+			t.Error("a password gives codes back")
+		}
+		time.Sleep(time.Hour)
+		if try(1, false) != 0 || try(1, false) == 0 {
+			t.Error("not one more after an hour")
+		}
+		if err := th.CodeSucceeded(t.Context(), from("zoe", "192.0.2.9")); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			try(i, false)
+		}
+		if try(1, false) == 0 {
+			t.Error("not bounded any more")
+		}
+		if err := th.Unban(t.Context(), "zoe"); err != nil {
+			t.Fatal(err)
+		}
+		if d := try(1, false); d != 0 {
+			t.Errorf("after an Unban: waits %v", d)
+		}
+	})
+}
+
+// TestRemembered: that an account is under attack is not forgotten for names that
+// somebody invents.
+func TestRemembered(t *testing.T) {
+	th := newThrottle(t, Config{Store: NewTable(1 << 10)})
+	network := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	for i := range 60 {
+		wait(t, th.Try(t.Context(), Attempt{Account: "zoe", Addr: network(i)}))
+	}
+	fresh := from("zoe", "198.51.100.1")
+	for i := range 50_000 {
+		for range 4 {
+			wait(t, th.Try(t.Context(), Attempt{Account: fmt.Sprint("invented", i), Addr: network(1000 + i)}))
+		}
+	}
+	if suspect, err := th.Suspect(t.Context(), fresh); !suspect || err != nil {
+		t.Errorf("suspect: %v, %v", suspect, err)
 	}
 }

@@ -360,7 +360,7 @@ func testDirectory(t *testing.T, views []account.Store) {
 	var mu sync.Mutex
 	made := 0
 	atOnce(views, len(tokens), func(i int, _ account.Store) {
-		_, err := open(i).SetUp(ctx, tokens[i], account.Person{Name: fmt.Sprint("admin", i)})
+		_, err := open(i).SetUp(ctx, tokens[i], account.Person{Name: fmt.Sprint("admin", i), Password: "hash"})
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
