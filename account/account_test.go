@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -369,6 +370,44 @@ func TestLinksClose(t *testing.T) {
 			t.Errorf("%s: %d links, want %d", name, len(p.Links), want)
 		}
 	}
+}
+
+// TestNextLink: one within the pause, also of many at once, and another one after it.
+func TestNextLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory(t)
+		p := create(t, d, account.Person{Name: "alex"})
+		next := func() (string, error) {
+			return d.NextLink(t.Context(), p.ID, account.Mailed, time.Hour, 5*time.Minute)
+		}
+		var made atomic.Int32
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				switch _, err := next(); {
+				case err == nil:
+					made.Add(1)
+				case !errors.Is(err, account.ErrTooSoon):
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if made.Load() != 1 {
+			t.Errorf("%d links", made.Load())
+		}
+		if _, err := d.NewLink(t.Context(), p.ID, account.Recovery, time.Hour); err != nil {
+			t.Errorf("of another purpose: %v", err)
+		}
+		time.Sleep(5 * time.Minute)
+		token, err := next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.ByLink(t.Context(), token, account.Mailed); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestRecoveryCodes: each once, however it is typed.

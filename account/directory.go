@@ -25,6 +25,8 @@ var (
 	ErrLastAdmin = errors.New("account: the last administrator")
 	// ErrSetUp means that there is an administrator already.
 	ErrSetUp = errors.New("account: set up already")
+	// ErrTooSoon means that a link was made just now.
+	ErrTooSoon = errors.New("account: there has been a link just now")
 	// ErrLink means that a link is unknown, used or expired. Nothing tells these
 	// apart.
 	ErrLink = errors.New("account: link unknown, used or expired")
@@ -273,8 +275,24 @@ func (d *Directory) List(ctx context.Context, after string) iter.Seq2[Person, er
 // Links of the same purpose that were open are not any more. [Directory.ByLink]
 // finds the person, and [Person.UseLink] uses it up.
 func (d *Directory) NewLink(ctx context.Context, id string, purpose Purpose, life time.Duration) (token string, err error) {
+	return d.newLink(ctx, id, purpose, life, 0)
+}
+
+// NextLink is NewLink for who may ask again and again: if the last one that is open was
+// made less than the pause ago, with the same life, it stays, and the error is
+// [ErrTooSoon]. Of several calls at once one succeeds.
+func (d *Directory) NextLink(ctx context.Context, id string, purpose Purpose, life, pause time.Duration) (token string, err error) {
+	return d.newLink(ctx, id, purpose, life, pause)
+}
+
+func (d *Directory) newLink(ctx context.Context, id string, purpose Purpose, life, pause time.Duration) (token string, err error) {
 	token = newToken()
 	_, err = d.Update(ctx, id, func(p *Person) error {
+		for _, l := range p.Links {
+			if l.Purpose == purpose && time.Until(l.Expires) > life-pause {
+				return ErrTooSoon
+			}
+		}
 		p.dropLinks(purpose)
 		if len(p.Links) >= MaxLinks {
 			return badPerson("more than %d links", MaxLinks)

@@ -63,6 +63,9 @@ type Person struct {
 	// [Person.EndSessions].
 	Epoch int64 `json:"epoch,omitempty"`
 
+	// Warned is when they were last told that somebody guesses their codes.
+	Warned time.Time `json:"warned,omitzero"`
+
 	// Links are those that are open; see [Directory.NewLink].
 	Links []Link `json:"links,omitempty"`
 

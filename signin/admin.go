@@ -146,7 +146,7 @@ func (v *visit) person() error {
 		return err
 	}
 	c := v.filled()
-	_, err = v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error {
+	changed, err := v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error {
 		p.Name, p.DisplayName, p.Email, p.Groups, p.Admin = v.typed("name"), v.typed("display"), v.typed("email"), groups(v.typed("groups")), c.Admin
 		return nil
 	})
@@ -159,9 +159,35 @@ func (v *visit) person() error {
 	case err != nil:
 		return err
 	}
-	v.note(PersonChanged, who, "")
+	v.note(PersonChanged, &changed, changes(who, &changed))
+	if changed.Email != who.Email {
+		// To both addresses, as when people do it themselves.
+		for _, p := range []*account.Person{who, &changed} {
+			v.mail(p, "mail.changed.subject", "mail.changed.text", v.lang.text("log."+string(ProfileChanged)))
+		}
+	}
 	v.say("flash.saved")
 	return v.redirect("/manager/people/" + who.ID)
+}
+
+// changes says what an administrator has changed, and what it is now where that gives
+// rights.
+func changes(was, is *account.Person) string {
+	var all []string
+	for what, changed := range map[string]bool{
+		"name":         was.Name != is.Name,
+		"display name": was.DisplayName != is.DisplayName,
+		"address":      was.Email != is.Email,
+		"groups: " + strings.Join(is.Groups, " "): !slices.Equal(was.Groups, is.Groups),
+		"administrator":    !was.Admin && is.Admin,
+		"no administrator": was.Admin && !is.Admin,
+	} {
+		if changed {
+			all = append(all, what)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
 }
 
 // personAction does one thing to a person.
@@ -170,10 +196,15 @@ func (v *visit) personAction() error {
 	if err != nil {
 		return err
 	}
+	self := who.ID == v.me.ID
 	update := func(f func(p *account.Person)) error {
-		_, err := v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error { f(p); return nil })
+		p, err := v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error { f(p); return nil })
+		if err == nil && self {
+			v.stay(p.Epoch)
+		}
 		return err
 	}
+	over := false // their sessions are
 	back := "/manager/people/" + who.ID
 	kind, flash := account.Kind(""), ""
 	switch v.r.PathValue("action") {
@@ -184,20 +215,20 @@ func (v *visit) personAction() error {
 		_, err = v.p.cfg.Sessions.EndAll(v.ctx, session.Query{Owner: who.ID}, v.s.Handle())
 	case "disable":
 		kind, flash = PersonDisabled, "flash.disabled"
-		// First the person, then the sessions, so that none can begin between.
-		if err = update(func(p *account.Person) { p.Disabled, p.Links = true, nil }); err == nil {
-			err = v.endAllOf(who.ID)
-		}
+		err = update(func(p *account.Person) { p.Disabled, p.Links = true, nil; p.EndSessions() })
+		over = true
 	case "enable":
 		kind, flash = PersonEnabled, "flash.enabled"
 		err = update(func(p *account.Person) { p.Disabled = false })
 	case "factors":
 		kind, flash = FactorsRemoved, "flash.factors"
-		if err = update(func(p *account.Person) { p.Authenticator, p.RecoveryCodes, p.Passkeys = nil, nil, nil }); err == nil {
-			_, err = v.p.cfg.Sessions.EndAll(v.ctx, session.Query{Owner: who.ID}, v.s.Handle())
-		}
+		err = update(func(p *account.Person) {
+			p.Authenticator, p.RecoveryCodes, p.Passkeys = nil, nil, nil
+			p.EndSessions()
+		})
+		over = true
 	case "unban":
-		flash = "flash.unbanned"
+		kind, flash = Unbanned, "flash.unbanned"
 		err = v.p.cfg.Throttle.Unban(v.ctx, who.Name)
 	case "delete":
 		kind, flash, back = PersonDeleted, "flash.deleted", "/manager/people"
@@ -206,9 +237,8 @@ func (v *visit) personAction() error {
 			c.Errors = map[string]string{"sure": v.lang.text("person.sure")}
 			return v.showPerson(http.StatusUnprocessableEntity, who, c)
 		}
-		if err = v.p.cfg.People.Delete(v.ctx, who.ID); err == nil {
-			err = v.endAllOf(who.ID)
-		}
+		err = v.p.cfg.People.Delete(v.ctx, who.ID)
+		over = true
 	default:
 		return statusError(http.StatusNotFound)
 	}
@@ -222,8 +252,14 @@ func (v *visit) personAction() error {
 	}
 	if kind == FactorsRemoved {
 		v.changed(kind, who, "")
-	} else if kind != "" {
+	} else {
 		v.note(kind, who, "")
+	}
+	if over {
+		v.removeSessions(who.ID)
+	}
+	if self && (kind == PersonDisabled || kind == PersonDeleted) {
+		return v.logout()
 	}
 	v.say(flash)
 	return v.redirect(back)
@@ -296,6 +332,9 @@ func (v *visit) endAny() error {
 	if err != nil {
 		return statusError(http.StatusBadRequest)
 	}
+	if h == v.s.Handle() {
+		return v.logout()
+	}
 	info, err := v.p.cfg.Sessions.Find(v.ctx, h)
 	if err == nil {
 		err = v.p.cfg.Sessions.End(v.ctx, h)
@@ -312,7 +351,7 @@ func (v *visit) endAny() error {
 		v.note(SessionEnded, &who, h.String())
 	}
 	v.say("flash.ended")
-	if from, ok := v.p.samePage(v.r.Header.Get("Referer")); ok && h != v.s.Handle() {
+	if from, ok := v.p.samePage(v.r.Header.Get("Referer")); ok && v.p.hasPage(from) {
 		http.Redirect(v.w, v.r, from, http.StatusSeeOther)
 		return errAnswered
 	}

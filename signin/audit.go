@@ -24,17 +24,18 @@ const (
 	AppAdded         account.Kind = "app-added"          // an authenticator
 	AppRemoved       account.Kind = "app-removed"        //
 	CodesMade        account.Kind = "codes-made"         // of recovery
-	CodeUsed         account.Kind = "code-used"          //
+	CodeUsed         account.Kind = "code-used"          // of recovery; Detail is how many are left
 	PasskeyAdded     account.Kind = "passkey-added"      // Detail is its label
 	PasskeyRemoved   account.Kind = "passkey-removed"    //
-	RecoveryOpened   account.Kind = "recovery-opened"    // a link was made
+	RecoveryOpened   account.Kind = "recovery-opened"    // a link was made; Detail is "mail" if it went there
 	Recovered        account.Kind = "recovered"          // and used
 	PersonCreated    account.Kind = "person-created"     //
-	PersonChanged    account.Kind = "person-changed"     // by an administrator
+	PersonChanged    account.Kind = "person-changed"     // by an administrator; Detail says what
 	PersonDisabled   account.Kind = "person-disabled"    //
 	PersonEnabled    account.Kind = "person-enabled"     //
 	PersonDeleted    account.Kind = "person-deleted"     //
 	FactorsRemoved   account.Kind = "factors-removed"    // by an administrator, for somebody who has lost them
+	Unbanned         account.Kind = "unbanned"           // failed attempts were forgotten, by an administrator
 	ConfirmedAgain   account.Kind = "confirmed"          // before something that matters
 	ConfirmedInError account.Kind = "confirmed-in-error" // a wrong password or code there
 )
@@ -43,18 +44,17 @@ const (
 var kinds = []account.Kind{
 	SetUp, SignedIn, Refused, Throttled, SignedOut, SessionEnded, SessionsEnded, PasswordChanged, ProfileChanged,
 	AppAdded, AppRemoved, CodesMade, CodeUsed, PasskeyAdded, PasskeyRemoved, RecoveryOpened, Recovered,
-	PersonCreated, PersonChanged, PersonDisabled, PersonEnabled, PersonDeleted, FactorsRemoved, ConfirmedAgain, ConfirmedInError,
+	PersonCreated, PersonChanged, PersonDisabled, PersonEnabled, PersonDeleted, FactorsRemoved, Unbanned, ConfirmedAgain, ConfirmedInError,
 }
 
 // note tells the log. What has happened has happened: an error here stops nobody,
 // and is in the program's own log.
 func (v *visit) note(kind account.Kind, who *account.Person, detail string) {
-	if v.p.cfg.Observe != nil {
-		v.p.cfg.Observe(kind)
-	}
-	if v.p.cfg.Log == nil {
-		return
-	}
+	v.p.append(v.ctx, v.entry(kind, who, detail))
+}
+
+// entry is what the log is told.
+func (v *visit) entry(kind account.Kind, who *account.Person, detail string) account.Entry {
 	e := account.Entry{
 		Time: time.Now().UTC(), Kind: kind, Addr: v.p.cfg.Addr(v.r), Agent: plainText(v.r.UserAgent(), 256), Detail: plainText(detail, 256),
 	}
@@ -67,11 +67,21 @@ func (v *visit) note(kind account.Kind, who *account.Person, detail string) {
 	if v.s.Exists() {
 		e.Session = v.s.Handle().String()
 	}
+	return e
+}
+
+func (p *Pages) append(ctx context.Context, e account.Entry) {
+	if p.cfg.Observe != nil {
+		p.cfg.Observe(e.Kind)
+	}
+	if p.cfg.Log == nil {
+		return
+	}
 	// The answer may be given up; what has happened is noted all the same.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := v.p.cfg.Log.Append(ctx, e); err != nil {
-		v.p.log.ErrorContext(v.ctx, "signin: an entry is lost", "kind", kind, "error", err)
+	if err := p.cfg.Log.Append(ctx, e); err != nil {
+		p.log.ErrorContext(ctx, "signin: an entry is lost", "kind", e.Kind, "error", err)
 	}
 }
 
@@ -79,7 +89,7 @@ func (v *visit) note(kind account.Kind, who *account.Person, detail string) {
 // terminal, and not longer than so many bytes.
 func plainText(s string, most int) string {
 	s = strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp) {
 			return -1
 		}
 		return r

@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/browser"
 	"github.com/seed-64ad3862/gatehouse/signin"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 func css(selector string) chromedp.CSS { return chromedp.CSS(selector) }
@@ -234,17 +236,50 @@ func TestPasskey(t *testing.T) {
 		t.Errorf("passkeys %+v, %v", p.Passkeys, err)
 	}
 
-	// It confirms.
+	// While it is disabled it is refused, and the browser keeps it: it is good again
+	// afterwards.
+	disable := func(yes bool) {
+		t.Helper()
+		if _, err := s.people.Update(t.Context(), alex.ID, func(p *account.Person) error { p.Disabled = yes; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disable(true)
+	tab.Do(t, chromedp.Navigate(s.URL+"/login"))
+	tab.Wait(t, `document.querySelector("[data-passkeys]:not([hidden]) button")`)
+	tab.Do(t, chromedp.Evaluate[chromedp.Void](`document.querySelector("[data-passkeys]:not([hidden]) button").click()`))
+	tab.Wait(t, `document.querySelector("[data-passkeys] [role=status]").textContent === "The passkey could not be verified."`)
+	tab.Accessible(t)
+	disable(false)
+	tab.Do(t, chromedp.Navigate(s.URL+"/login"))
+	tab.Do(t, chromedp.Evaluate[chromedp.Void](`document.querySelector("[data-passkeys]:not([hidden]) button")?.click()`))
+	at(t, tab, "/index")
+
+	// It confirms, and to do so again and again gives back no more than it takes.
+	network := throttle.Attempt{Addr: netip.MustParseAddr("127.0.0.1")}
+	for range 20 {
+		if err := s.throttle.Try(t.Context(), network); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tab.Do(t, chromedp.Navigate(s.URL+"/confirm?next=/manager/profile"))
 	tab.Wait(t, `document.querySelector("[data-passkeys]:not([hidden]) button")`)
 	tab.Do(t, chromedp.Click(css("[data-passkeys] button")))
 	at(t, tab, "/manager/profile")
 
+	left := 0
+	for s.throttle.Try(t.Context(), network) == nil {
+		left++
+	}
+	if left > 30+3 { // and some seconds have passed
+		t.Errorf("%d of 50 attempts are left after 20", left)
+	}
+
 	// Removed here, it is refused, and the browser is told to forget it.
 	tab.Do(t, chromedp.Navigate(s.URL+"/manager"))
 	tab.Do(t, chromedp.Click(css("[name=remove]")))
 	says(t, tab, "The passkey is removed.")
-	if got := strings.Join(s.kinds(t), " "); got != "passkey-removed confirmed sign-in sign-out passkey-added sign-in" {
+	if got := strings.Join(s.kinds(t), " "); got != "passkey-removed confirmed sign-in refused sign-in sign-out passkey-added sign-in" {
 		t.Errorf("the log has %s", got)
 	}
 	browser.Call(t, tab, webauthn.RemoveVirtualAuthenticator, webauthn.RemoveVirtualAuthenticatorParams{AuthenticatorID: device})

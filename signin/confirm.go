@@ -55,7 +55,11 @@ func (v *visit) confirm() error {
 		return err
 	}
 	if v.me.TwoFactors() {
-		switch _, _, err := v.useCode(v.me.ID, v.typed("code")); {
+		_, _, err := v.useCode(v.me, v.typed("code"))
+		if text, denied := v.denied(err); denied {
+			return v.showConfirm(http.StatusTooManyRequests, nil, text)
+		}
+		switch {
 		case errors.Is(err, errCode):
 			v.note(ConfirmedInError, v.me, "code")
 			return v.showConfirm(http.StatusUnprocessableEntity, map[string]string{"code": v.lang.text("code.wrong")}, "")
@@ -77,9 +81,7 @@ func (v *visit) confirmed(next string) error {
 }
 
 func (v *visit) confirmedNow() error {
-	if err := v.p.cfg.Throttle.Succeeded(v.ctx, v.attempt(v.me.Name)); err != nil {
-		v.p.log.WarnContext(v.ctx, "signin: an attempt stays counted", "error", err)
-	}
+	v.succeeded()
 	confirmedKey.Set(v.s, time.Now().UTC())
 	v.s.Renew()
 	if err := v.s.Commit(v.ctx); err != nil {
@@ -165,7 +167,7 @@ func (v *visit) setupPage() error {
 }
 
 func (v *visit) showSetup(status int, c choice) error {
-	ask := v.ask("")
+	ask := v.ask(toSetUp, "")
 	return v.showSetupAsk(status, c, &ask)
 }
 
@@ -187,7 +189,7 @@ func (v *visit) setup() error {
 	}
 	name := v.typed("name")
 	c := choice{Name: plainText(name, 256), Errors: make(map[string]string)}
-	ask := v.ask("")
+	ask := v.ask(toSetUp, "")
 	if !v.solved(&ask) {
 		return v.showSetupAsk(http.StatusUnprocessableEntity, c, &ask)
 	}
@@ -229,7 +231,7 @@ func (v *visit) forgotPage() error {
 }
 
 func (v *visit) showForgot(status int, c choice) (err error) {
-	ask := v.ask("")
+	ask := v.ask(toRecover, "")
 	if c.Captcha, err = v.captcha(ask); err != nil {
 		return err
 	}
@@ -243,7 +245,7 @@ func (v *visit) forgot() error {
 		return statusError(http.StatusNotFound)
 	}
 	c := choice{Email: plainText(v.typed("email"), 256), Errors: make(map[string]string)}
-	ask := v.ask("")
+	ask := v.ask(toRecover, "")
 	if !v.solved(&ask) {
 		var err error
 		if c.Captcha, err = v.captcha(ask); err != nil {
@@ -264,16 +266,28 @@ func (v *visit) forgot() error {
 	case err != nil:
 		return err
 	}
-	v.p.background(v.ctx, func(ctx context.Context) { v.sendRecovery(ctx, email) })
+	// What is noted of it is put together here, since the visit is over then.
+	e := v.entry(RecoveryOpened, nil, "mail")
+	v.p.background(v.ctx, func(ctx context.Context) { v.p.sendRecovery(ctx, v.lang, email, e) })
 	return v.tell(http.StatusOK, "forgot.sent", "/login")
 }
 
 func (v *visit) recoverPage() error {
-	who, err := v.p.cfg.People.ByLink(v.ctx, v.r.PathValue("token"), account.Recovery)
+	who, _, err := v.byLink(v.r.PathValue("token"))
 	if err != nil || who.Disabled {
 		return v.deadLink(err)
 	}
 	return v.showRecover(http.StatusOK, &who, nil, "")
+}
+
+// byLink returns whom a link is for, and which of both kinds it is.
+func (v *visit) byLink(token string) (account.Person, account.Purpose, error) {
+	who, err := v.p.cfg.People.ByLink(v.ctx, token, account.Recovery)
+	if !errors.Is(err, account.ErrLink) {
+		return who, account.Recovery, err
+	}
+	who, err = v.p.cfg.People.ByLink(v.ctx, token, account.Mailed)
+	return who, account.Mailed, err
 }
 
 // deadLink answers who comes with a link that is not good any more.
@@ -292,7 +306,7 @@ func (v *visit) showRecover(status int, who *account.Person, problems map[string
 // does not pass by a second factor (ASVS 5.0, 6.4.3).
 func (v *visit) recover() error {
 	token := v.r.PathValue("token")
-	who, err := v.p.cfg.People.ByLink(v.ctx, token, account.Recovery)
+	who, purpose, err := v.byLink(token)
 	if err != nil || who.Disabled {
 		return v.deadLink(err)
 	}
@@ -305,14 +319,11 @@ func (v *visit) recover() error {
 		return v.showRecover(http.StatusUnprocessableEntity, &who, problems, "")
 	}
 	if who.TwoFactors() {
-		var f loginForm
-		switch err := v.try(who.Name, &f); {
-		case errors.Is(err, errWait):
-			return v.showRecover(http.StatusTooManyRequests, &who, nil, f.Error)
-		case err != nil:
-			return err
+		_, _, err := v.useCode(&who, v.typed("code"))
+		if text, denied := v.denied(err); denied {
+			return v.showRecover(http.StatusTooManyRequests, &who, nil, text)
 		}
-		switch _, _, err := v.useCode(who.ID, v.typed("code")); {
+		switch {
 		case errors.Is(err, errCode):
 			v.note(Refused, &who, "code")
 			return v.showRecover(http.StatusUnprocessableEntity, &who, map[string]string{"code": v.lang.text("code.wrong")}, "")
@@ -325,7 +336,8 @@ func (v *visit) recover() error {
 			return account.ErrLink
 		}
 		p.Password, p.PasswordSet = encoded, now()
-		return p.UseLink(token, account.Recovery)
+		p.EndSessions()
+		return p.UseLink(token, purpose)
 	})
 	if errors.Is(err, account.ErrLink) {
 		return v.deadLink(nil)
@@ -333,10 +345,8 @@ func (v *visit) recover() error {
 	if err != nil {
 		return err
 	}
-	if err := v.endAllOf(who.ID); err != nil {
-		return err
-	}
 	v.changed(Recovered, &who, "")
+	v.removeSessions(who.ID)
 	v.say("flash.recovered")
 	return v.enter(&who, "link", v.p.cfg.Prefix+"/manager")
 }

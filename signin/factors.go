@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/pquerna/otp/hotp"
 
 	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // An authenticator's codes are those of RFC 6238 as all apps have it: SHA-1, six
@@ -31,10 +33,9 @@ const (
 // errCode says that a code is wrong, or was used before.
 var errCode = errors.New("signin: wrong code")
 
-// stepOf returns the time step whose code was typed, later than the last one that
-// was used.
-func stepOf(secret []byte, last int64, typed string, now time.Time) (int64, bool) {
-	typed = strings.Map(func(r rune) rune {
+// digits is a code without what people put between its digits.
+func digits(typed string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r == ' ' || r == '-' || r == '\u00a0':
 			return -1
@@ -43,6 +44,12 @@ func stepOf(secret []byte, last int64, typed string, now time.Time) (int64, bool
 		}
 		return r
 	}, typed)
+}
+
+// stepOf returns the time step whose code was typed, later than the last one that
+// was used.
+func stepOf(secret []byte, last int64, typed string, now time.Time) (int64, bool) {
+	typed = digits(typed)
 	if len(typed) != 6 {
 		return 0, false
 	}
@@ -63,15 +70,28 @@ func stepOf(secret []byte, last int64, typed string, now time.Time) (int64, bool
 
 // useCode uses up a code of the person's authenticator, or of recovery, and returns
 // the person as they are then, and which it was. The error is errCode, and then the
-// person is there too.
-func (v *visit) useCode(id, typed string) (*account.Person, string, error) {
-	var who account.Person
-	var factor string
+// person is there too, or a [*throttle.Denied], of which the log and the person have
+// been told.
+func (v *visit) useCode(who *account.Person, typed string) (*account.Person, string, error) {
 	if len(typed) > 256 {
 		typed = ""
 	}
-	p, err := v.p.cfg.People.Update(v.ctx, id, func(p *account.Person) error {
-		who, factor = *p, ""
+	// Six digits can be guessed, a code of recovery cannot.
+	guessable := len(digits(typed)) == 6
+	if guessable {
+		err := v.p.cfg.Throttle.TryCode(v.ctx, v.attempt(who.Name))
+		if _, denied := errors.AsType[*throttle.Denied](err); denied {
+			v.note(Throttled, who, "code")
+			v.warn(who)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	var was account.Person
+	var factor string
+	p, err := v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error {
+		was, factor = *p, ""
 		if p.Authenticator == nil {
 			return errCode
 		}
@@ -89,9 +109,41 @@ func (v *visit) useCode(id, typed string) (*account.Person, string, error) {
 		return errCode
 	})
 	if err != nil {
-		return &who, "", err
+		return &was, "", err
+	}
+	if guessable {
+		if err := v.p.cfg.Throttle.CodeSucceeded(v.ctx, v.attempt(who.Name)); err != nil {
+			v.p.log.WarnContext(v.ctx, "signin: codes stay counted", "error", err)
+		}
+	}
+	if factor == "recovery" {
+		v.note(CodeUsed, &p, strconv.Itoa(len(p.RecoveryCodes)))
 	}
 	return &p, factor, nil
+}
+
+// warnPause is how long after one warning nobody is sent another.
+const warnPause = 24 * time.Hour
+
+// warn tells somebody that their password is known to whoever guesses codes (ASVS 5.0,
+// 6.3.5), at most once a day.
+func (v *visit) warn(who *account.Person) {
+	if v.p.cfg.Mail == nil || who.Email == "" {
+		return
+	}
+	p, err := v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error {
+		if since := time.Since(p.Warned); since >= 0 && since < warnPause {
+			return errWait
+		}
+		p.Warned = now()
+		return nil
+	})
+	switch {
+	case err == nil:
+		v.mail(&p, "mail.guessed.subject", "mail.guessed.text")
+	case !errors.Is(err, errWait):
+		v.p.log.ErrorContext(v.ctx, "signin: nobody could be warned", "error", err)
+	}
 }
 
 // authenticatorForm is what the view is given.
@@ -178,6 +230,9 @@ func (v *visit) authenticator() error {
 	}
 	codes, hashes := account.NewRecoveryCodes()
 	_, err := v.p.cfg.People.Update(v.ctx, v.me.ID, func(p *account.Person) error {
+		if p.Authenticator != nil {
+			return statusError(http.StatusConflict) // another tab was faster
+		}
 		p.Authenticator = &account.Authenticator{Secret: secret, Created: time.Now().UTC().Truncate(time.Second), Step: step}
 		p.RecoveryCodes = hashes
 		return nil

@@ -2,11 +2,14 @@ package signin_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,7 +106,7 @@ func newSite(t testing.TB, change ...func(*signin.Config)) *site {
 	for _, f := range change {
 		f(&cfg)
 	}
-	s.throttle = cfg.Throttle
+	s.throttle, s.sessions = cfg.Throttle, cfg.Sessions
 	if s.pages, err = signin.New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +180,52 @@ func (s *site) visitor(t testing.TB) *visitor.Visitor {
 	v := visitor.New(t, s.URL)
 	v.Solve = func(id string) string { return s.solve(t, id) }
 	return v
+}
+
+// post sends a form that no page has, with the token of the page at hand.
+func post(v *visitor.Visitor, path string, pairs ...string) *visitor.Visitor {
+	v.T.Helper()
+	values := make(url.Values)
+	for i := 0; i < len(pairs); i += 2 {
+		values.Set(pairs[i], pairs[i+1])
+	}
+	_, after, _ := strings.Cut(v.Body, `name="csrf-token" content="`)
+	token, _, _ := strings.Cut(after, `"`)
+	v.Do(v.T.Context(), http.MethodPost, path, values.Encode(), "X-Csrf-Token", token)
+	return v
+}
+
+// mailbox keeps what is sent.
+type mailbox struct {
+	mu   sync.Mutex
+	sent []signin.Mail
+}
+
+func (m *mailbox) use(c *signin.Config) {
+	c.Mail = func(_ context.Context, one signin.Mail) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.sent = append(m.sent, one)
+		return nil
+	}
+}
+
+// all is what was sent until now.
+func (m *mailbox) all(s *site) []signin.Mail {
+	s.pages.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.sent)
+}
+
+// recovery makes a link, and returns its path.
+func (s *site) recovery(t testing.TB, id string) string {
+	t.Helper()
+	link, err := s.pages.RecoveryURL(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(link, s.URL)
 }
 
 // signIn signs in by password.

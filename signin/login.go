@@ -1,6 +1,8 @@
 package signin
 
 import (
+	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -8,7 +10,7 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/account"
@@ -37,7 +39,7 @@ func (v *visit) loginPage() error {
 		http.Redirect(v.w, v.r, v.next(), http.StatusSeeOther)
 		return errAnswered
 	}
-	return v.showLogin(http.StatusOK, loginForm{}, v.ask(""))
+	return v.showLogin(http.StatusOK, loginForm{}, v.ask(toSignIn, ""))
 }
 
 func (v *visit) showLogin(status int, f loginForm, ask form.Ask) (err error) {
@@ -59,11 +61,18 @@ func (v *visit) captcha(ask form.Ask) (template.HTML, error) {
 	return v.p.form.HTML(ask)
 }
 
+// What captchas are solved for. One is good for nothing else.
+const (
+	toSignIn  = "sign-in"
+	toSetUp   = "set-up"
+	toRecover = "recovery"
+)
+
 // ask is what somebody who tries has to do first. The challenge belongs to the
 // session in which the form is shown.
-func (v *visit) ask(canonical string) form.Ask {
+func (v *visit) ask(purpose, canonical string) form.Ask {
 	secret := v.s.Secret("signin captcha")
-	ask := form.Ask{Scope: captcha.Scope{Purpose: "sign-in", Session: hex.EncodeToString(secret[:])}, Language: v.lang.tag}
+	ask := form.Ask{Scope: captcha.Scope{Purpose: purpose, Session: hex.EncodeToString(secret[:])}, Language: v.lang.tag}
 	if v.p.cfg.Captcha == Adaptive {
 		ask.By = form.Work
 		suspect, err := v.p.cfg.Throttle.Suspect(v.ctx, v.attempt(canonical))
@@ -95,7 +104,7 @@ func (v *visit) login() error {
 	if err != nil {
 		canonical = "" // counted for the network alone: there is no such account
 	}
-	ask := v.ask(canonical)
+	ask := v.ask(toSignIn, canonical)
 	if !v.solved(&ask) {
 		// The password has not been looked at.
 		return v.showLogin(http.StatusUnprocessableEntity, f, ask)
@@ -112,7 +121,7 @@ func (v *visit) login() error {
 	}
 	if who == nil {
 		f.Error = v.lang.text("login.wrong")
-		return v.showLogin(http.StatusUnprocessableEntity, f, v.ask(canonical))
+		return v.showLogin(http.StatusUnprocessableEntity, f, v.ask(toSignIn, canonical))
 	}
 	if who.TwoFactors() {
 		// Nobody is signed in, and the attempt is counted until the code is right.
@@ -127,15 +136,45 @@ var errWait = errors.New("signin: too many attempts")
 
 // try counts an attempt. If it is too early, it says so in the form.
 func (v *visit) try(canonical string, f *loginForm) error {
-	err := v.p.cfg.Throttle.Try(v.ctx, v.attempt(canonical))
+	a := v.attempt(canonical)
+	err := v.p.cfg.Throttle.Try(v.ctx, a)
+	if text, denied := v.denied(err); denied {
+		f.Error = text
+		v.note(Throttled, nil, "")
+		return errWait
+	}
+	if err == nil {
+		v.tried = &a
+	}
+	return err
+}
+
+// denied reports whether an error of the throttle says to wait, and how long, in words
+// and in the header.
+func (v *visit) denied(err error) (text string, ok bool) {
 	denied, ok := errors.AsType[*throttle.Denied](err)
 	if !ok {
-		return err
+		return "", false
 	}
 	denied.Header(v.w.Header())
-	f.Error = v.lang.text("login.wait", v.lang.in(denied.Wait))
-	v.note(Throttled, nil, "")
-	return errWait
+	return v.lang.text("login.wait", v.lang.in(denied.Wait)), true
+}
+
+// succeeded gives back what was counted of this visit, once; that it could not be
+// stops nobody.
+func (v *visit) succeeded() { v.giveBack(v.p.cfg.Throttle.Succeeded) }
+
+// cancel gives it back because it came to nothing.
+func (v *visit) cancel() { v.giveBack(v.p.cfg.Throttle.Cancel) }
+
+func (v *visit) giveBack(how func(context.Context, throttle.Attempt) error) {
+	if v.tried == nil {
+		return
+	}
+	if err := how(v.ctx, *v.tried); err != nil {
+		v.p.log.WarnContext(v.ctx, "signin: an attempt stays counted", "error", err)
+	}
+	v.tried = nil
 }
 
 // in is a time to wait as people say it, rounded up.
@@ -177,7 +216,8 @@ func (v *visit) checkPassword(canonical, secret string) (*account.Person, error)
 }
 
 // rehash keeps the password under the parameters of now. That it could not be kept
-// stops nobody.
+// stops nobody. If there is another one meanwhile, who stays as they were, and begin
+// sees it.
 func (v *visit) rehash(who *account.Person, secret string) {
 	encoded, err := v.p.cfg.Hasher.Hash(v.ctx, secret)
 	if err == nil {
@@ -189,8 +229,12 @@ func (v *visit) rehash(who *account.Person, secret string) {
 			}
 			return nil
 		})
+		if err == nil && p.Password != encoded {
+			// Perhaps a sign-in beside this one was faster.
+			_, err = v.p.cfg.Hasher.Verify(v.ctx, p.Password, secret)
+		}
 		if err == nil {
-			*who = p
+			who.Password = p.Password
 		}
 	}
 	if err != nil {
@@ -200,42 +244,56 @@ func (v *visit) rehash(who *account.Person, secret string) {
 
 // enter signs somebody in, and leads to where they wanted to go.
 func (v *visit) enter(who *account.Person, factor, next string) error {
-	if err := v.begin(who, factor); err != nil {
+	if err := v.begin(who, factor, nil); err != nil {
 		return err
 	}
 	http.Redirect(v.w, v.r, next, http.StatusSeeOther)
 	return errAnswered
 }
 
-// begin begins somebody's session. What the visitor had typed before is forgotten.
-func (v *visit) begin(who *account.Person, factor string) error {
-	// Succeeded gives back what was counted; that it could not be stops nobody.
-	if err := v.p.cfg.Throttle.Succeeded(v.ctx, v.attempt(who.Name)); err != nil {
-		v.p.log.WarnContext(v.ctx, "signin: an attempt stays counted", "error", err)
-	}
+// begin begins the session of somebody who has shown a factor: a passkey, if its ID is
+// given. What the visitor had typed before is forgotten.
+func (v *visit) begin(who *account.Person, factor string, key []byte) error {
+	v.succeeded()
 	pendingKey.Delete(v.s)
 	v.s.SetOwner(who.ID)
 	now := time.Now().UTC().Truncate(time.Second)
 	confirmedKey.Set(v.s, now)
 	deviceKey.Set(v.s, device{
-		Agent: plainText(v.r.UserAgent(), 256), Addr: v.p.cfg.Addr(v.r).String(), Factor: factor, At: now,
+		Agent: plainText(v.r.UserAgent(), 256), Addr: v.p.cfg.Addr(v.r).String(), Factor: factor, At: now, Epoch: who.Epoch,
 	})
-	v.remember(who.Name)
 	// Stored before anybody is told, so that the log is true.
 	if err := v.s.Commit(v.ctx); err != nil {
 		return err
 	}
-	v.note(SignedIn, who, factor)
-	// Whoever was disabled or deleted while this went on is shut out here: that
-	// ends all sessions after it has changed the person, so that one of the two
-	// sees the other.
+	// Who was shut out while this went on, or has changed what was shown here, has
+	// ended all sessions after that change: either this one is among them, or the
+	// change is seen here.
 	again, err := v.p.cfg.People.ByID(v.ctx, who.ID)
-	if errors.Is(err, account.ErrNotFound) || err == nil && again.Disabled {
+	if err != nil || !holds(&again, who, factor, key) {
 		v.s.Destroy()
+		if err != nil && !errors.Is(err, account.ErrNotFound) {
+			return err
+		}
 		return v.redirect("/login")
 	}
+	v.remember(who.Name)
+	v.note(SignedIn, who, factor)
 	v.me = who
-	return err
+	return nil
+}
+
+// holds reports whether what has signed somebody in does so still.
+func holds(now, who *account.Person, factor string, key []byte) bool {
+	switch {
+	case now.Disabled, now.Epoch != who.Epoch:
+		return false
+	case key != nil:
+		return slices.ContainsFunc(now.Passkeys, func(k account.Passkey) bool { return bytes.Equal(k.ID, key) })
+	case factor == "password" && now.TwoFactors():
+		return false
+	}
+	return now.Password == who.Password
 }
 
 func (v *visit) logout() error {
@@ -329,6 +387,7 @@ type pending struct {
 	Person   string    `json:"person"`
 	At       time.Time `json:"at"`
 	Password string    `json:"password"` // of its hash: another password ends this
+	Codes    int       `json:"codes"`    // wrong ones
 }
 
 func sum(s string) string {
@@ -379,32 +438,57 @@ func (v *visit) showCode(status int, problem string) error {
 	return v.show(status, "code", "login", f)
 }
 
+// maxCodes is how many wrong codes end a sign-in that waits for one, and warnAfter
+// after how many its owner is told: whoever types them knows the password.
+const (
+	maxCodes  = 5
+	warnAfter = 3
+)
+
 func (v *visit) code() error {
-	who, err := v.waiting()
+	waiting, err := v.waiting()
 	if err != nil {
 		return err
 	}
-	if who == nil {
+	if waiting == nil {
 		return v.tell(http.StatusUnprocessableEntity, "code.late", "/login")
 	}
-	var f loginForm
-	switch err := v.try(who.Name, &f); {
-	case errors.Is(err, errWait):
-		return v.showCode(http.StatusTooManyRequests, f.Error)
-	case err != nil:
-		return err
+	who, factor, err := v.useCode(waiting, v.typed("code"))
+	if text, denied := v.denied(err); denied {
+		return v.showCode(http.StatusTooManyRequests, text)
 	}
-	who, factor, err := v.useCode(who.ID, v.typed("code"))
 	switch {
 	case errors.Is(err, errCode):
-		v.note(Refused, who, "code")
-		return v.showCode(http.StatusUnprocessableEntity, v.lang.text("code.wrong"))
+		return v.wrongCode(who)
 	case err != nil:
 		return err
 	}
 	if factor == "recovery" {
-		v.note(CodeUsed, who, strconv.Itoa(len(who.RecoveryCodes)))
 		v.say("flash.codes")
 	}
+	// What was counted when the password was typed.
+	a := v.attempt(who.Name)
+	v.tried = &a
 	return v.enter(who, factor, v.next())
+}
+
+// wrongCode counts it in the sign-in, which ends with the last one.
+func (v *visit) wrongCode(who *account.Person) error {
+	v.note(Refused, who, "code")
+	n := 0
+	if err := pendingKey.Update(v.ctx, v.s, func(p pending) pending {
+		p.Codes++
+		n = p.Codes
+		return p
+	}); err != nil {
+		return err
+	}
+	if n >= warnAfter {
+		v.warn(who)
+	}
+	if n >= maxCodes {
+		pendingKey.Delete(v.s)
+		return v.tell(http.StatusUnprocessableEntity, "code.spent", "/login")
+	}
+	return v.showCode(http.StatusUnprocessableEntity, v.lang.text("code.wrong"))
 }

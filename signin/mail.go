@@ -33,7 +33,9 @@ func (v *visit) mail(who *account.Person, subject, text string, args ...any) {
 		return
 	}
 	m := Mail{To: who.Email, Subject: v.lang.text(subject, v.p.cfg.Site)}
-	m.Text = v.lang.text(text, append([]any{who.Called(), v.p.cfg.Site, v.p.absolute("/manager")}, args...)...)
+	// By name: what people call themselves is not for a text that goes to an address
+	// which they have only typed.
+	m.Text = v.lang.text(text, append([]any{who.Name, v.p.cfg.Site, v.p.absolute("/manager")}, args...)...)
 	v.p.background(v.ctx, func(ctx context.Context) { v.p.send(ctx, m) })
 }
 
@@ -44,26 +46,27 @@ func (p *Pages) send(ctx context.Context, m Mail) {
 }
 
 // sendRecovery sends a link to whom the address belongs, if to anybody.
-func (v *visit) sendRecovery(ctx context.Context, email string) {
-	who, err := v.p.cfg.People.ByEmail(ctx, email)
+func (p *Pages) sendRecovery(ctx context.Context, lang *language, email string, e account.Entry) {
+	who, err := p.cfg.People.ByEmail(ctx, email)
 	if errors.Is(err, account.ErrNotFound) || err == nil && who.Disabled {
 		return
 	}
-	for _, l := range who.Links {
-		if l.Purpose == account.Recovery && time.Until(l.Expires) > linkLife-mailPause {
-			return // whoever asks again and again fills nobody's mailbox, and closes no link
-		}
-	}
-	var link string
+	var token string
 	if err == nil {
-		link, err = v.p.RecoveryURL(ctx, who.ID)
+		// Whoever asks again and again fills nobody's mailbox, and closes no link.
+		token, err = p.cfg.People.NextLink(ctx, who.ID, account.Mailed, linkLife, mailPause)
 	}
-	if err != nil {
-		v.p.log.ErrorContext(ctx, "signin: no link for recovery", "error", err)
+	if errors.Is(err, account.ErrTooSoon) {
 		return
 	}
-	v.p.send(ctx, Mail{
-		To: who.Email, Subject: v.lang.text("mail.recover.subject", v.p.cfg.Site),
-		Text: v.lang.text("mail.recover.text", who.Called(), v.p.cfg.Site, link),
+	if err != nil {
+		p.log.ErrorContext(ctx, "signin: no link for recovery", "error", err)
+		return
+	}
+	e.Person, e.Name = who.ID, who.Name
+	p.append(ctx, e)
+	p.send(ctx, Mail{
+		To: who.Email, Subject: lang.text("mail.recover.subject", p.cfg.Site),
+		Text: lang.text("mail.recover.text", who.Name, p.cfg.Site, p.absolute("/recover/"+token)),
 	})
 }

@@ -86,6 +86,9 @@ func (v *visit) end() error {
 	if err != nil {
 		return statusError(http.StatusBadRequest)
 	}
+	if h == v.s.Handle() {
+		return v.logout()
+	}
 	info, err := v.p.cfg.Sessions.Find(v.ctx, h)
 	if err == nil && info.Owner != v.me.ID {
 		err = session.ErrNotFound // nobody learns which handles there are
@@ -114,10 +117,13 @@ func (v *visit) endOthers() error {
 	return v.redirect("/manager")
 }
 
-// endAllOf ends all sessions of a person.
-func (v *visit) endAllOf(id string) error {
-	_, err := v.p.cfg.Sessions.EndAll(v.ctx, session.Query{Owner: id})
-	return err
+// removeSessions removes the sessions of somebody of whom there is another epoch, or who
+// is gone, all but the one that asks for it. They are over already for these pages: that
+// they could not be removed stops nobody, but whoever looks after this must know.
+func (v *visit) removeSessions(id string) {
+	if _, err := v.p.cfg.Sessions.EndAll(v.ctx, session.Query{Owner: id}, v.s.Handle()); err != nil {
+		v.p.log.ErrorContext(v.ctx, "signin: sessions that are over are still in their store", "person", id, "error", err)
+	}
 }
 
 // ---- profile
@@ -129,6 +135,17 @@ func (v *visit) profilePage() error {
 func (v *visit) profile() error {
 	c := choice{Name: v.me.Name, DisplayName: plainText(v.typed("display"), 512), Email: plainText(v.typed("email"), 512), Errors: make(map[string]string)}
 	was := v.me.Email
+	if email, err := account.CanonicalEmail(v.typed("email")); err == nil && email != was {
+		// Counted, since a message goes there, and since it tells who else has it.
+		var f loginForm
+		switch err := v.try("address of "+v.me.ID, &f); {
+		case errors.Is(err, errWait):
+			c.Errors["email"] = f.Error
+			return v.show(http.StatusTooManyRequests, "profile", "manager", c)
+		case err != nil:
+			return err
+		}
+	}
 	who, err := v.p.cfg.People.Update(v.ctx, v.me.ID, func(p *account.Person) error {
 		p.DisplayName, p.Email = v.typed("display"), v.typed("email")
 		return nil
@@ -188,9 +205,6 @@ func (v *visit) password() error {
 		case err != nil:
 			return err
 		}
-		if err := v.p.cfg.Throttle.Succeeded(v.ctx, v.attempt(v.me.Name)); err != nil {
-			return err
-		}
 	}
 	encoded, err := v.chosen(c.Errors, v.me.Name, v.me.Email)
 	if err != nil {
@@ -199,22 +213,26 @@ func (v *visit) password() error {
 	if len(c.Errors) > 0 {
 		return again(http.StatusUnprocessableEntity)
 	}
-	was := v.me.Password
-	if _, err := v.p.cfg.People.Update(v.ctx, v.me.ID, func(p *account.Person) error {
+	was, end := v.me.Password, v.typed("end") != ""
+	who, err := v.p.cfg.People.Update(v.ctx, v.me.ID, func(p *account.Person) error {
 		if p.Password != was {
 			return statusError(http.StatusConflict) // somebody else has just done so
 		}
 		p.Password, p.PasswordSet = encoded, now()
+		if end {
+			p.EndSessions()
+		}
 		return nil
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	v.changed(PasswordChanged, v.me, "")
-	if v.typed("end") != "" {
-		if _, err := v.p.cfg.Sessions.EndAll(v.ctx, session.Query{Owner: v.me.ID}, v.s.Handle()); err != nil {
-			return err
-		}
-		v.note(SessionsEnded, v.me, "")
+	v.succeeded()
+	v.changed(PasswordChanged, &who, "")
+	if end {
+		v.stay(who.Epoch)
+		v.note(SessionsEnded, &who, "")
+		v.removeSessions(who.ID)
 	}
 	v.s.Renew()
 	v.say("flash.password")

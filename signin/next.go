@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"net/http"
 	"net/url"
 	"path"
 	"strings"
@@ -34,6 +35,19 @@ func (v *visit) next() string {
 		return to
 	}
 	return v.p.home
+}
+
+// hasPage reports whether a path of this site can be asked for with GET.
+func (p *Pages) hasPage(path string) bool {
+	u, err := url.Parse(path)
+	if err != nil {
+		return false
+	}
+	if p.cfg.Prefix != "" && !strings.HasPrefix(u.Path, p.cfg.Prefix+"/") {
+		return true // the application's
+	}
+	_, pattern := p.mux.Handler(&http.Request{Method: http.MethodGet, URL: u, Host: p.origin.Host})
+	return strings.HasPrefix(pattern, http.MethodGet+" ")
 }
 
 // samePage returns the path of an address of this site.

@@ -16,7 +16,6 @@ import (
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/passkey"
 	"github.com/seed-64ad3862/gatehouse/session"
-	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // ceremoniesKey are what a visitor's ceremonies have begun with, the last one last:
@@ -165,7 +164,7 @@ func (v *visit) refused(err error) (bool, error) {
 		key = "passkey.unknown"
 	case errors.Is(err, passkey.ErrState):
 		key = "passkey.late"
-	case errors.Is(err, passkey.ErrResponse), errors.Is(err, passkey.ErrCloned):
+	case errors.Is(err, passkey.ErrResponse), errors.Is(err, passkey.ErrCloned), errors.Is(err, errDisabled):
 	default:
 		return false, err
 	}
@@ -186,12 +185,29 @@ func (v *visit) used(who *account.Person, c passkey.Credential) (account.Person,
 	}
 	return v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error {
 		i := slices.IndexFunc(p.Passkeys, func(k account.Passkey) bool { return slices.Equal(k.ID, c.ID) })
-		if i < 0 || p.Disabled {
+		switch {
+		case i < 0:
 			return passkey.ErrUnknown
+		case p.Disabled:
+			return errDisabled
 		}
 		p.Passkeys[i].Credential, p.Passkeys[i].Used = b, now()
 		return nil
 	})
+}
+
+// errDisabled is for who has shown a passkey and may not sign in. The browser is not
+// told that it is unknown: it would forget it for good.
+var errDisabled = errors.New("signin: disabled")
+
+// tryPasskey counts an attempt for the network: who it is for, the passkey will say.
+func (v *visit) tryPasskey() (answered bool, err error) {
+	var f loginForm
+	err = v.try("", &f)
+	if errors.Is(err, errWait) {
+		return true, v.json(http.StatusTooManyRequests, map[string]string{"error": f.Error})
+	}
+	return false, err
 }
 
 // ---- signing in
@@ -203,21 +219,14 @@ func (v *visit) loginPasskey() error {
 	if err != nil {
 		return err
 	}
-	// Counted for the network: who it is for, the passkey will say.
-	a := v.attempt("")
-	if err := v.p.cfg.Throttle.Try(v.ctx, a); err != nil {
-		if denied, ok := errors.AsType[*throttle.Denied](err); ok {
-			denied.Header(v.w.Header())
-			v.note(Throttled, nil, "passkey")
-			return v.problem(http.StatusTooManyRequests, "login.wait", v.lang.in(denied.Wait))
-		}
+	if answered, err := v.tryPasskey(); answered || err != nil {
 		return err
 	}
 	var who account.Person
 	_, credential, err := v.p.keys.FinishSignIn(v.ctx, state, s.Response, func(ctx context.Context, handle, _ []byte) (passkey.User, error) {
 		var err error
 		who, err = v.p.cfg.People.ByID(ctx, string(handle))
-		if errors.Is(err, account.ErrNotFound) || err == nil && who.Disabled {
+		if errors.Is(err, account.ErrNotFound) {
 			return passkey.User{}, passkey.ErrUnknown
 		}
 		if err != nil {
@@ -225,24 +234,26 @@ func (v *visit) loginPasskey() error {
 		}
 		return user(&who)
 	})
+	shown := who
 	if err == nil {
-		who, err = v.used(&who, credential)
+		who, err = v.used(&shown, credential)
 	}
 	if err != nil {
 		if answered, err := v.refused(err); !answered {
 			return err
 		}
-		v.note(Refused, known(&who), "passkey")
+		detail := "passkey"
+		if errors.Is(err, errDisabled) {
+			detail = "disabled"
+		}
+		v.note(Refused, known(&shown), detail)
 		return nil
-	}
-	if err := v.p.cfg.Throttle.Succeeded(v.ctx, a); err != nil {
-		v.p.log.WarnContext(v.ctx, "signin: an attempt stays counted", "error", err)
 	}
 	next, ok := localPath(s.Next)
 	if !ok {
 		next = v.p.home
 	}
-	if err := v.begin(&who, "passkey"); err != nil {
+	if err := v.begin(&who, "passkey", credential.ID); err != nil {
 		return err
 	}
 	return v.json(http.StatusOK, map[string]string{"location": next})
@@ -272,6 +283,9 @@ func (v *visit) confirmOptions() error {
 func (v *visit) confirmPasskey() error {
 	s, state, err := v.finish()
 	if err != nil {
+		return err
+	}
+	if answered, err := v.tryPasskey(); answered || err != nil {
 		return err
 	}
 	u, err := user(v.me)

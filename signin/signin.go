@@ -128,6 +128,7 @@ type Pages struct {
 	module   string            // the address of their script
 	scripts  http.Handler
 	handler  http.Handler
+	mux      *http.ServeMux // of the pages
 	log      *slog.Logger
 	insecure bool
 	running  sync.WaitGroup // what is done beside answers
@@ -364,6 +365,7 @@ func (p *Pages) routes() http.Handler {
 	page("POST /manager/sessions/end", (*visit).endAny, (*visit).admin, (*visit).recently)
 	page("GET /manager/log", (*visit).logPage, (*visit).admin)
 	mux.Handle("/", p.page((*visit).missing))
+	p.mux = mux
 
 	// What changes nothing of anybody's needs no token, and the captcha's script,
 	// which knows nothing of sessions, has none.

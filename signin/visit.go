@@ -16,6 +16,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/internal/headers"
 	"github.com/seed-64ad3862/gatehouse/password"
 	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // A visit is one request for a page.
@@ -27,6 +28,8 @@ type visit struct {
 	s    *session.Session
 	lang *language
 	me   *account.Person // nil: nobody is signed in
+
+	tried *throttle.Attempt // what is counted of this visit, if anything is
 }
 
 // What the pages keep in a session.
@@ -44,6 +47,7 @@ type device struct {
 	Addr   string    `json:"addr"`
 	Factor string    `json:"factor"`
 	At     time.Time `json:"at"`
+	Epoch  int64     `json:"epoch,omitempty"` // of the person
 }
 
 // A statusError is answered by a page that says so.
@@ -72,10 +76,26 @@ func (v *visit) load() error {
 		v.s.Destroy()
 	case err != nil:
 		return err
+	case v.epoch() != me.Epoch:
+		// It is over, though its store has it still; or another request of it is
+		// about to say that it is of the new one, and so it is not destroyed.
 	default:
 		v.me = &me
 	}
 	return nil
+}
+
+// epoch is that of the person when the session began.
+func (v *visit) epoch() int64 {
+	d, _ := deviceKey.Get(v.s)
+	return d.Epoch
+}
+
+// stay lets this session go on in another epoch.
+func (v *visit) stay(epoch int64) {
+	d, _ := deviceKey.Get(v.s)
+	d.Epoch = epoch
+	deviceKey.Set(v.s, d)
 }
 
 // page returns the handler of a page, which is shown if all conditions hold.
@@ -96,6 +116,9 @@ func (p *Pages) page(f func(*visit) error, conditions ...func(*visit) error) htt
 			if err == nil {
 				err = condition(v)
 			}
+		}
+		if errors.Is(err, password.ErrBusy) {
+			v.cancel() // the password has not been looked at
 		}
 		if err != nil && !errors.Is(err, errAnswered) {
 			p.fail(w, r, err)
@@ -153,7 +176,7 @@ func (v *visit) recently() error {
 	next := v.r.URL.RequestURI()
 	if v.r.Method != http.MethodGet {
 		next = v.p.cfg.Prefix + "/manager"
-		if from, ok := v.p.samePage(v.r.Header.Get("Referer")); ok {
+		if from, ok := v.p.samePage(v.r.Header.Get("Referer")); ok && v.p.hasPage(from) {
 			next = from
 		}
 	}
@@ -207,7 +230,7 @@ func (v *visit) show(status int, view, section string, body any) error {
 			data.Other[tag] = names[tag]
 		}
 	}
-	if v.r.Method == http.MethodGet || data.Narrow { // others cannot be asked for again
+	if v.r.Method == http.MethodGet || data.Narrow && v.p.hasPage(v.r.URL.Path) { // others cannot be asked for again
 		data.Switch = v.here()
 	}
 	var err error
@@ -321,7 +344,7 @@ func (p *Pages) deny(w http.ResponseWriter, r *http.Request, err error) {
 		// It lay open for longer than its session: the form again, with a new token.
 		v, err := p.visit(w, r)
 		if err == nil {
-			err = v.showLogin(http.StatusForbidden, loginForm{Error: v.lang.text("login.stale")}, v.ask(""))
+			err = v.showLogin(http.StatusForbidden, loginForm{Error: v.lang.text("login.stale")}, v.ask(toSignIn, ""))
 		}
 		if err != nil {
 			p.fail(w, r, err)

@@ -275,6 +275,7 @@ func (c *userPasswdCmd) Run(ctx context.Context, std streams) error {
 		}
 		if _, err := o.people.Update(ctx, p.ID, func(p *account.Person) error {
 			p.Password, p.PasswordSet = encoded, time.Now().UTC().Truncate(time.Second)
+			p.EndSessions()
 			return nil
 		}); err != nil {
 			return err
@@ -313,7 +314,11 @@ func (c *userDisableCmd) Run(ctx context.Context, std streams) error {
 			return err
 		}
 		// First the person, then the sessions, so that none can begin between.
-		if _, err := o.people.Update(ctx, p.ID, func(p *account.Person) error { p.Disabled, p.Links = true, nil; return nil }); err != nil {
+		if _, err := o.people.Update(ctx, p.ID, func(p *account.Person) error {
+			p.Disabled, p.Links = true, nil
+			p.EndSessions()
+			return nil
+		}); err != nil {
 			return err
 		}
 		fmt.Fprintf(std.err, "%s cannot sign in, and is signed out everywhere.\n", p.Name)
