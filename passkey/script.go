@@ -2,7 +2,6 @@ package passkey
 
 import (
 	"embed"
-	"io/fs"
 	"net/http"
 
 	"github.com/seed-64ad3862/gatehouse/internal/static"
@@ -39,14 +38,5 @@ var files embed.FS
 // has. The page must have come by HTTPS or from localhost, and a content security policy
 // of script-src 'self' is enough.
 func Script(prefix string) (scripts http.Handler, module string, err error) {
-	dir, err := fs.Sub(files, "static")
-	if err != nil {
-		return nil, "", err
-	}
-	f, err := static.New(prefix, dir)
-	if err != nil {
-		return nil, "", err
-	}
-	module, err = f.URL("passkey.js")
-	return f, module, err
+	return static.Module(prefix, files, "passkey.js")
 }

@@ -82,6 +82,9 @@ func (v *visit) confirmed(next string) error {
 
 func (v *visit) confirmedNow() error {
 	v.succeeded()
+	if v.second {
+		v.strengthen()
+	}
 	confirmedKey.Set(v.s, time.Now().UTC())
 	v.s.Renew()
 	if err := v.s.Commit(v.ctx); err != nil {

@@ -116,6 +116,7 @@ func (v *visit) useCode(who *account.Person, typed string) (*account.Person, str
 			v.p.log.WarnContext(v.ctx, "signin: codes stay counted", "error", err)
 		}
 	}
+	v.second = true
 	if factor == "recovery" {
 		v.note(CodeUsed, &p, strconv.Itoa(len(p.RecoveryCodes)))
 	}
@@ -241,15 +242,23 @@ func (v *visit) authenticator() error {
 		return err
 	}
 	secretKey.Delete(v.s)
+	v.strengthen()
 	v.changed(AppAdded, v.me, "")
 	return v.showCodes(codes)
 }
 
 func (v *visit) removeAuthenticator() error {
 	_, err := v.p.cfg.People.Update(v.ctx, v.me.ID, func(p *account.Person) error {
+		if v.p.cfg.RequireSecondFactor && len(p.Passkeys) == 0 {
+			return errLastFactor
+		}
 		p.Authenticator, p.RecoveryCodes = nil, nil
 		return nil
 	})
+	if errors.Is(err, errLastFactor) {
+		v.say("flash.last-second")
+		return v.redirect("/manager")
+	}
 	if err != nil {
 		return err
 	}

@@ -261,6 +261,7 @@ func (v *visit) begin(who *account.Person, factor string, key []byte) error {
 	confirmedKey.Set(v.s, now)
 	deviceKey.Set(v.s, device{
 		Agent: plainText(v.r.UserAgent(), 256), Addr: v.p.cfg.Addr(v.r).String(), Factor: factor, At: now, Epoch: who.Epoch,
+		Strong: v.second || key != nil,
 	})
 	// Stored before anybody is told, so that the log is true.
 	if err := v.s.Commit(v.ctx); err != nil {

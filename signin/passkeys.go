@@ -307,6 +307,7 @@ func (v *visit) confirmPasskey() error {
 	if !ok {
 		next = v.p.cfg.Prefix + "/manager"
 	}
+	v.second = true
 	if err := v.confirmedNow(); err != nil {
 		return err
 	}
@@ -360,6 +361,7 @@ func (v *visit) addPasskey() error {
 	if err != nil {
 		return err
 	}
+	v.strengthen()
 	v.changed(PasskeyAdded, v.me, k.Label)
 	v.say("flash.passkey")
 	return v.json(http.StatusOK, map[string]string{"location": v.p.cfg.Prefix + "/manager"})
@@ -397,7 +399,7 @@ func (v *visit) changePasskey() error {
 			p.Passkeys[i].Label = v.label(v.typed("label"))
 			return nil
 		}
-		if p.Password == "" && len(p.Passkeys) == 1 {
+		if len(p.Passkeys) == 1 && (p.Password == "" || v.p.cfg.RequireSecondFactor && !p.TwoFactors()) {
 			return errLastFactor
 		}
 		p.Passkeys = slices.Delete(p.Passkeys, i, i+1)
@@ -405,7 +407,11 @@ func (v *visit) changePasskey() error {
 	})
 	switch {
 	case errors.Is(err, errLastFactor):
-		v.say("flash.last-factor")
+		if v.me.Password == "" {
+			v.say("flash.last-factor")
+		} else {
+			v.say("flash.last-second")
+		}
 	case err != nil:
 		return err
 	case remove:

@@ -91,6 +91,11 @@ type Config struct {
 	// which is right for one process; and a restart ends those that are open.
 	Once captcha.Once
 
+	// RequireSecondFactor asks everybody for more than a password: whoever has
+	// nothing else is led, after signing in, to where they add a passkey or an
+	// authenticator app, and gets nowhere else before (ASVS 5.0, 6.3.3).
+	RequireSecondFactor bool
+
 	// StepUp is how long ago people have signed in, or confirmed, when something
 	// that matters is asked for: ten minutes if zero.
 	StepUp time.Duration
@@ -321,10 +326,10 @@ func (p *Pages) routes() http.Handler {
 		mux.Handle("GET "+at+"/passkey/", p.scripts)
 		page("POST /login/passkey/options", (*visit).loginOptions)
 		page("POST /login/passkey", (*visit).loginPasskey)
-		page("POST /confirm/passkey/options", (*visit).confirmOptions, (*visit).signedIn)
-		page("POST /confirm/passkey", (*visit).confirmPasskey, (*visit).signedIn)
-		page("POST /manager/passkeys/options", (*visit).passkeyOptions, (*visit).signedIn, (*visit).recently)
-		page("POST /manager/passkeys", (*visit).addPasskey, (*visit).signedIn, (*visit).recently)
+		page("POST /confirm/passkey/options", (*visit).confirmOptions, (*visit).present)
+		page("POST /confirm/passkey", (*visit).confirmPasskey, (*visit).present)
+		page("POST /manager/passkeys/options", (*visit).passkeyOptions, (*visit).enrolling, (*visit).recently)
+		page("POST /manager/passkeys", (*visit).addPasskey, (*visit).enrolling, (*visit).recently)
 		page("POST /manager/passkeys/change", (*visit).changePasskey, (*visit).signedIn, (*visit).recently)
 	}
 	page("GET /{$}", (*visit).root)
@@ -341,8 +346,9 @@ func (p *Pages) routes() http.Handler {
 	page("GET /recover/{token}", (*visit).recoverPage)
 	page("POST /recover/{token}", (*visit).recover)
 
-	page("GET /confirm", (*visit).confirmPage, (*visit).signedIn)
-	page("POST /confirm", (*visit).confirm, (*visit).signedIn)
+	page("GET /confirm", (*visit).confirmPage, (*visit).present)
+	page("POST /confirm", (*visit).confirm, (*visit).present)
+	page("GET /second", (*visit).secondPage, (*visit).present)
 	page("GET /manager", (*visit).manager, (*visit).signedIn)
 	page("POST /manager/end", (*visit).end, (*visit).signedIn)
 	page("POST /manager/end-others", (*visit).endOthers, (*visit).signedIn)
@@ -350,8 +356,8 @@ func (p *Pages) routes() http.Handler {
 	page("GET /manager/profile", (*visit).profilePage, (*visit).signedIn, (*visit).recently)
 	page("GET /manager/password", (*visit).passwordPage, (*visit).signedIn)
 	page("POST /manager/password", (*visit).password, (*visit).signedIn)
-	page("GET /manager/authenticator", (*visit).authenticatorPage, (*visit).signedIn, (*visit).recently)
-	page("POST /manager/authenticator", (*visit).authenticator, (*visit).signedIn, (*visit).recently)
+	page("GET /manager/authenticator", (*visit).authenticatorPage, (*visit).enrolling, (*visit).recently)
+	page("POST /manager/authenticator", (*visit).authenticator, (*visit).enrolling, (*visit).recently)
 	page("POST /manager/authenticator/remove", (*visit).removeAuthenticator, (*visit).signedIn, (*visit).recently)
 	page("POST /manager/codes", (*visit).codes, (*visit).signedIn, (*visit).recently)
 
@@ -411,7 +417,8 @@ func PersonFrom(ctx context.Context) (account.Person, bool) {
 	return me, ok
 }
 
-// Require returns a handler that answers people who are signed in with next, and
+// Require returns a handler that answers people who are signed in, with a second factor
+// if [Config.RequireSecondFactor] says so, with next, and
 // leads others to the sign-in page; those who ask for no page get 401. It must be
 // inside the Handler of [Config.Sessions]. Who is signed in is [PersonFrom].
 func (p *Pages) Require(next http.Handler) http.Handler {
@@ -423,8 +430,10 @@ func (p *Pages) Require(next http.Handler) http.Handler {
 		switch {
 		case err != nil:
 			p.fail(w, r, err)
-		case v.me != nil:
+		case v.me != nil && v.admitted():
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), personKey{}, shown(v.me))))
+		case navigates(r) && v.me != nil:
+			http.Redirect(w, r, p.cfg.Prefix+"/second?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 		case navigates(r):
 			http.Redirect(w, r, p.cfg.Prefix+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 		default:

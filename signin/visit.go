@@ -29,7 +29,8 @@ type visit struct {
 	lang *language
 	me   *account.Person // nil: nobody is signed in
 
-	tried *throttle.Attempt // what is counted of this visit, if anything is
+	tried  *throttle.Attempt // what is counted of this visit, if anything is
+	second bool              // a second factor was shown in it
 }
 
 // What the pages keep in a session.
@@ -47,7 +48,8 @@ type device struct {
 	Addr   string    `json:"addr"`
 	Factor string    `json:"factor"`
 	At     time.Time `json:"at"`
-	Epoch  int64     `json:"epoch,omitempty"` // of the person
+	Epoch  int64     `json:"epoch,omitempty"`  // of the person
+	Strong bool      `json:"strong,omitempty"` // a second factor was shown
 }
 
 // A statusError is answered by a page that says so.
@@ -144,8 +146,16 @@ func (v *visit) body() error {
 // typed returns a field of the form as it was typed. It may be anything.
 func (v *visit) typed(name string) string { return v.r.PostFormValue(name) }
 
-// signedIn is the condition that somebody is.
+// signedIn is the condition that somebody is, with all that the site asks for.
 func (v *visit) signedIn() error {
+	if err := v.present(); err != nil {
+		return err
+	}
+	return v.withSecond()
+}
+
+// present is the condition that somebody is, be it with a password alone.
+func (v *visit) present() error {
 	if v.me != nil {
 		return nil
 	}
@@ -216,7 +226,7 @@ type page struct {
 
 // narrow are the views that are a single card.
 var narrow = map[string]bool{
-	"login": true, "code": true, "confirm": true, "setup": true, "forgot": true, "recover": true, "message": true,
+	"login": true, "code": true, "confirm": true, "second": true, "setup": true, "forgot": true, "recover": true, "message": true,
 }
 
 // show answers with a view.

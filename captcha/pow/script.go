@@ -2,7 +2,6 @@ package pow
 
 import (
 	"embed"
-	"io/fs"
 	"net/http"
 
 	"github.com/seed-64ad3862/gatehouse/internal/static"
@@ -32,14 +31,5 @@ var files embed.FS
 // steps too small to be felt. As WebCrypto demands, the page must have come by
 // HTTPS or from localhost.
 func Script(prefix string) (scripts http.Handler, solver string, err error) {
-	dir, err := fs.Sub(files, "static")
-	if err != nil {
-		return nil, "", err
-	}
-	f, err := static.New(prefix, dir)
-	if err != nil {
-		return nil, "", err
-	}
-	solver, err = f.URL("solve.js")
-	return f, solver, err
+	return static.Module(prefix, files, "solve.js")
 }

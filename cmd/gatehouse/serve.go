@@ -174,7 +174,7 @@ func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	cfg := signin.Config{
 		Sessions: s.sessions, People: people, Log: s.stores.log, PublicURL: s.PublicURL, Insecure: s.InsecureHTTP,
 		Site: s.Site, Home: s.Home, Policy: password.Policy{Length: s.PasswordLength}, Throttle: budgets,
-		Captcha: signin.Captcha(s.Captcha), Once: s.stores.once, Addr: proxies.Of, Mail: mail,
+		RequireSecondFactor: s.SecondFactor == "required", Captcha: signin.Captcha(s.Captcha), Once: s.stores.once, Addr: proxies.Of, Mail: mail,
 		Observe: s.metrics.account, Logger: s.log,
 	}
 	if cfg.Views, err = folder(s.Views); err != nil {

@@ -34,6 +34,7 @@ type settings struct {
 	SessionsPasswordFile string `name:"sessions-password-file" placeholder:"FILE" help:"Holds the password for Redis."`
 
 	Captcha        string        `default:"always" enum:"always,adaptive,off" help:"When a captcha is asked for: always, adaptive, off (${default})."`
+	SecondFactor   string        `name:"second-factor" default:"optional" enum:"optional,required" help:"Whether everybody needs a passkey or an authenticator app: optional, required (${default})."`
 	PasswordLength int           `name:"password-length" default:"8" placeholder:"N" help:"How many characters a password needs (${default})."`
 	Idle           time.Duration `default:"30m" placeholder:"TIME" help:"How long a session lasts that is not used (${default})."`
 	Absolute       time.Duration `default:"24h" placeholder:"TIME" help:"How long a session lasts at most (${default})."`

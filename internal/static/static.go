@@ -158,3 +158,18 @@ func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func fail(w http.ResponseWriter, code int) {
 	http.Error(w, fmt.Sprintf("%d: %s", code, http.StatusText(code)), code)
 }
+
+// Module serves the folder "static" of a package's files, and returns the address of
+// the one among them that pages import.
+func Module(prefix string, files fs.FS, name string) (http.Handler, string, error) {
+	dir, err := fs.Sub(files, "static")
+	if err != nil {
+		return nil, "", err
+	}
+	f, err := New(prefix, dir)
+	if err != nil {
+		return nil, "", err
+	}
+	address, err := f.URL(name)
+	return f, address, err
+}
