@@ -33,7 +33,7 @@ type operator struct {
 	people   *account.Directory
 	log      account.Log
 	sessions *session.Manager
-	store    throttle.Store // nil: in the memory of the server
+	store    throttle.Store
 	close    func()
 }
 
@@ -73,7 +73,7 @@ func (s *server) reach(ctx context.Context) (*stores, error) {
 		return nil, err
 	}
 	s.onClose(func() { _ = db.Close() }) // what was written is there
-	all := &stores{sessions: db, people: db.Accounts(), log: db.Accounts(), once: db}
+	all := &stores{sessions: db, people: db.Accounts(), log: db.Accounts(), once: db, throttle: db.Throttle()}
 	if s.Sessions == "" {
 		return all, nil
 	}

@@ -379,10 +379,6 @@ func (c *userUnbanCmd) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		if o.store == nil {
-			return errors.New("attempts are in the memory of the server: forget them in its page of the person, or start it anew; " +
-				"only with PostgreSQL or Redis they are where this command can reach them")
-		}
 		key, err := o.people.Secret(ctx, throttleSecret)
 		if err != nil {
 			return err
@@ -395,7 +391,11 @@ func (c *userUnbanCmd) Run(ctx context.Context, std streams) error {
 			return err
 		}
 		fmt.Fprintf(std.err, "Failed attempts for %s are forgotten.\n", canonical)
-		return nil
+		p, err := o.people.ByName(ctx, canonical)
+		if errors.Is(err, account.ErrNotFound) {
+			return nil // attempts are counted for names that nobody has, too
+		}
+		return errors.Join(err, o.note(ctx, signin.Unbanned, &p))
 	})
 }
 

@@ -29,7 +29,7 @@ type stores struct {
 	people   account.Store
 	log      account.Log
 	once     captcha.Once
-	throttle throttle.Store // nil: in the memory of this process
+	throttle throttle.Store
 }
 
 // isPostgres reports whether a database is one of PostgreSQL, and not a file.
@@ -59,7 +59,7 @@ func (s *server) open(ctx context.Context) (*stores, error) {
 				s.log.Error("the database could not be closed", "error", err)
 			}
 		})
-		all.sessions, all.people, all.log, all.once = store, store.Accounts(), store.Accounts(), store
+		all.sessions, all.people, all.log, all.once, all.throttle = store, store.Accounts(), store.Accounts(), store, store.Throttle()
 	}
 	if s.Sessions != "" {
 		store, err := s.openRedis(ctx)

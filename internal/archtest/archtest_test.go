@@ -40,7 +40,7 @@ var fences = []struct {
 		"golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text",
 	}, "the pages know no store and send no mail: which ones, the program says"},
 	{"store/memory", []string{"session", "internal/spent"}, "the default store must cost nothing to import"},
-	{"store/sqlite", []string{"session", "account", "golang.org/x/text", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
+	{"store/sqlite", []string{"session", "account", "throttle", "golang.org/x/text", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
 	{"store/redis", []string{"session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
 	{"store/postgres", []string{"session", "account", "throttle", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
 	{"store/storetest", []string{"session"}, "third parties import it into their tests"},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/session"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // A Database is what [Connect] gives: the store, wherever it is.
@@ -19,6 +20,7 @@ type Database interface {
 	Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error)
 	Spent(ctx context.Context, id [16]byte) (bool, error)
 	Accounts() Accounts
+	Throttle() throttle.Store
 	io.Closer
 }
 

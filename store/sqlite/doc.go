@@ -85,6 +85,8 @@
 //	GET    /v1/log         what has happened, the newest first: an [account.Entry] on
 //	                       each line, of person=I, kind=K, since=T, before=N
 //	POST   /v1/log         appends an entry; its number is the log's to give
+//	POST   /v1/throttle    counts attempts: take, used, give and fill are lists of
+//	                       buckets, forget is an account; see [throttle.Store]
 //	DELETE /v1/log         removes entries from before=T: answers removed, how many
 //
 // if, set, labels and fields are objects of strings, times are RFC 3339, idle is as

@@ -39,6 +39,7 @@ func handler(s *Store) http.Handler {
 		"POST /v1/account":         s.servePut,
 		"DELETE /v1/account":       s.serveDeleteAccount,
 		"POST /v1/log":             s.serveAppend,
+		"POST /v1/throttle":        s.serveThrottle,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), callTime)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // Config configures a [Store]. One of Path and DB is needed.
@@ -92,6 +94,8 @@ type Store struct {
 	check   *checkpointer
 	socket  *socket // nil: there is none
 
+	attempts func() *throttle.Table // made when it is first asked for
+
 	done    chan struct{} // closed by Close
 	closing sync.Once
 	running sync.WaitGroup // the goroutines of writer and check
@@ -114,6 +118,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cache:   newCache(cfg.CacheBytes),
 		readers: make(chan *reader, readers),
 		done:    make(chan struct{}),
+
+		attempts: sync.OnceValue(func() *throttle.Table { return throttle.NewTable(0) }),
 	}
 	if err := s.open(ctx, &cfg); err != nil {
 		s.release()
