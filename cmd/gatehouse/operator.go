@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/width"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -120,42 +122,79 @@ func (r *reach) with(ctx context.Context, f func(o *operator) error) error {
 
 // A table is for people, or lines of JSON for programs.
 type table struct {
-	out  *tabwriter.Writer
+	out  io.Writer
+	rows [][]string
 	json *json.Encoder // nil: for people
 }
 
 func newTable(w io.Writer, asJSON bool, head ...string) *table {
-	t := &table{out: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	t := &table{out: w}
 	if asJSON {
 		t.json = json.NewEncoder(w)
 		t.json.SetEscapeHTML(false)
 		return t
 	}
-	fmt.Fprintln(t.out, strings.Join(head, "\t"))
+	t.rows = append(t.rows, head)
 	return t
 }
 
-func (t *table) add(object any, cells ...string) error {
+func (t *table) add(object any, row ...string) error {
 	if t.json != nil {
 		return t.json.Encode(object)
 	}
-	for i, c := range cells {
-		cells[i] = strings.ReplaceAll(c, "\t", " ")
+	for i, c := range row {
 		if c == "" {
-			cells[i] = "-"
+			row[i] = "-"
 		}
 	}
-	_, err := fmt.Fprintln(t.out, strings.Join(cells, "\t"))
+	t.rows = append(t.rows, row)
+	return nil
+}
+
+// end prints the rows, in columns as wide as a terminal shows them.
+func (t *table) end() error {
+	wide := make(map[int]int)
+	for _, row := range t.rows {
+		for i, c := range row {
+			wide[i] = max(wide[i], cells(c))
+		}
+	}
+	var b strings.Builder
+	for _, row := range t.rows {
+		for i, c := range row {
+			b.WriteString(c)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", wide[i]-cells(c)+2))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(t.out, b.String())
 	return err
 }
 
-func (t *table) end() error { return t.out.Flush() }
+// cells is how many a terminal takes for a text: two for a character of Chinese,
+// Japanese or Korean (Unicode Standard Annex 11), none for what combines.
+func cells(s string) (n int) {
+	for _, r := range s {
+		switch k := width.LookupRune(r).Kind(); {
+		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+		case k == width.EastAsianWide, k == width.EastAsianFullwidth:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
 
 // pairs prints what is known of one thing.
 func pairs(w io.Writer, rows [][2]string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := &table{out: w}
 	for _, row := range rows {
-		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+		if err := t.add(nil, row[:]...); err != nil {
+			return err
+		}
 	}
-	return t.Flush()
+	return t.end()
 }
