@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -32,11 +33,8 @@ type listeners struct {
 func listen(ctx context.Context, address string, insecure bool) (*listeners, error) {
 	l := &listeners{loopback: true}
 	var err error
-	if l.host, l.port, err = net.SplitHostPort(address); err != nil {
-		return nil, usageError{fmt.Errorf("--listen %q: give HOST:PORT, such as localhost:9000", address)}
-	}
-	if _, err := net.DefaultResolver.LookupPort(ctx, "tcp", l.port); err != nil {
-		return nil, usageError{fmt.Errorf("--listen %s: %q is not a port, which is a number up to 65535", address, l.port)}
+	if l.host, l.port, err = hostPort(ctx, address); err != nil {
+		return nil, err
 	}
 	var ips []netip.Addr
 	switch l.host {
@@ -84,6 +82,18 @@ func listen(ctx context.Context, address string, insecure bool) (*listeners, err
 	return l, nil
 }
 
+// hostPort takes an address apart.
+func hostPort(ctx context.Context, address string) (host, port string, err error) {
+	if host, port, err = net.SplitHostPort(address); err != nil {
+		return "", "", usageError{fmt.Errorf("--listen %q: give HOST:PORT, such as localhost:9000", address)}
+	}
+	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	if err != nil {
+		return "", "", usageError{fmt.Errorf("--listen %s: %q is not a port, which is a number up to 65535", address, port)}
+	}
+	return host, strconv.Itoa(n), nil
+}
+
 // explain says what to do about an address that cannot be had.
 func explain(err error, address string) error {
 	switch {
@@ -114,13 +124,11 @@ func (l *listeners) name() string {
 
 // urlFor is where browsers find it by that name.
 func (l *listeners) urlFor(host string) string {
-	if l.tls == nil {
-		return "http://" + net.JoinHostPort(host, l.port)
+	scheme, usual := "http://", ":80"
+	if l.tls != nil {
+		scheme, usual = "https://", ":443"
 	}
-	if l.port == "443" {
-		return "https://" + host
-	}
-	return "https://" + net.JoinHostPort(host, l.port)
+	return scheme + strings.TrimSuffix(net.JoinHostPort(host, l.port), usual) // which browsers leave away
 }
 
 // secure has the sockets speak TLS.
@@ -159,7 +167,7 @@ func (l *listeners) origins() []string {
 	var origins []string
 	for _, host := range slices.Compact(hosts) {
 		if host != "" {
-			origins = append(origins, "http://"+net.JoinHostPort(host, l.port))
+			origins = append(origins, l.urlFor(host))
 		}
 	}
 	return origins

@@ -103,8 +103,7 @@ func passwordFrom(path string) (string, error) {
 	if path != "-" {
 		return secretIn(path)
 	}
-	b, err := io.ReadAll(io.LimitReader(os.Stdin, 1<<20))
-	return strings.TrimRight(string(b), "\r\n"), err
+	return readSecret(os.Stdin)
 }
 
 // typed asks for a password twice, without showing it.
@@ -448,13 +447,14 @@ func (c *userImportCmd) Run(ctx context.Context, std streams) error {
 		defer f.Close()
 		in = f
 	}
-	// What would be taken, a dry run puts here, so that two lines that cannot both be
-	// taken are told.
-	dry, err := account.New(account.Config{Store: new(account.Memory)})
-	if err != nil {
-		return err
-	}
 	return c.with(ctx, func(o *operator) error {
+		var dry *account.Directory // what a dry run works on
+		if c.DryRun {
+			var err error
+			if dry, err = o.copied(ctx); err != nil {
+				return err
+			}
+		}
 		good, bad := 0, 0
 		for n, one := range people(in) {
 			err := one.err
@@ -498,7 +498,25 @@ func badLine(err error) bool {
 	return false
 }
 
-// one adds a person.
+// copied returns a directory in memory with the names and addresses of all, so that
+// whatever cannot be taken is told without anything being changed.
+func (o *operator) copied(ctx context.Context) (*account.Directory, error) {
+	dry, err := account.New(account.Config{Store: new(account.Memory)})
+	if err != nil {
+		return nil, err
+	}
+	for p, err := range o.people.List(ctx, "") {
+		if err == nil {
+			_, err = dry.Create(ctx, account.Person{Name: p.Name, Email: p.Email})
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return dry, nil
+}
+
+// one adds a person, to dry if it is there.
 func (c *userImportCmd) one(ctx context.Context, o *operator, dry *account.Directory, in imported) error {
 	p := account.Person{Name: in.Name, DisplayName: in.DisplayName, Email: in.Email, Groups: in.Groups, Admin: in.Admin, Password: in.PasswordHash}
 	if in.PasswordHash != "" {
@@ -507,15 +525,8 @@ func (c *userImportCmd) one(ctx context.Context, o *operator, dry *account.Direc
 		}
 		p.PasswordSet = time.Now().UTC().Truncate(time.Second)
 	}
-	if c.DryRun {
-		_, err := o.people.ByName(ctx, p.Name)
-		switch {
-		case err == nil:
-			return account.ErrNameTaken
-		case !errors.Is(err, account.ErrNotFound):
-			return err
-		}
-		_, err = dry.Create(ctx, p)
+	if dry != nil {
+		_, err := dry.Create(ctx, p)
 		return err
 	}
 	p, err := o.people.Create(ctx, p)
@@ -549,32 +560,67 @@ func people(r io.Reader) func(yield func(int, read) bool) {
 // maxLine bounds a line of JSON.
 const maxLine = 1 << 20
 
-func jsonLines(in io.Reader, yield func(int, read) bool) {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, maxLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		text := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
-		if text == "" {
-			continue
+func jsonLines(in *bufio.Reader, yield func(int, read) bool) {
+	for n := 1; ; n++ {
+		text, err := nextLine(in)
+		if errors.Is(err, io.EOF) {
+			return
 		}
-		var one read
-		d := json.NewDecoder(strings.NewReader(text))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&one.imported); err != nil {
-			// The text may have a hash in it, and is not quoted.
-			one.err = fmt.Errorf("%w: %v", errLine, err) //nolint:errorlint // the kind is what matters
-		} else if d.More() {
-			one.err = fmt.Errorf("%w: more than one object", errLine)
+		one := read{err: err}
+		if err == nil {
+			if text = strings.TrimSpace(strings.TrimPrefix(text, "\ufeff")); text == "" {
+				continue
+			}
+			one.err = one.parse(text)
 		}
 		if !yield(n, one) {
 			return
 		}
 	}
-	if err := lines.Err(); err != nil {
-		yield(n+1, read{err: err})
+}
+
+// nextLine returns the next line, or errLine if it is longer than any may be.
+func nextLine(in *bufio.Reader) (string, error) {
+	var line []byte
+	long := false
+	for {
+		part, err := in.ReadSlice('\n')
+		if long = long || len(line)+len(part) > maxLine; !long {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && (len(line) > 0 || long), err == nil: // the last one need not end
+		default:
+			return "", err
+		}
+		if long {
+			return "", fmt.Errorf("%w: longer than %d bytes", errLine, maxLine)
+		}
+		return string(line), nil
 	}
+}
+
+// parse reads an object of JSON. Its text may have a hash in it, and is not quoted.
+func (r *read) parse(text string) error {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	err := d.Decode(&r.imported)
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		what := "it"
+		if mismatch.Field != "" {
+			what = strconv.Quote(mismatch.Field)
+		}
+		return fmt.Errorf("%w: %s cannot be of the kind %s", errLine, what, mismatch.Value)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %v", errLine, err) //nolint:errorlint // the kind is what matters
+	}
+	if d.More() {
+		return fmt.Errorf("%w: more than one object", errLine)
+	}
+	return nil
 }
 
 var columns = []string{"name", "display_name", "email", "groups", "admin", "password_hash"}
@@ -596,24 +642,28 @@ func csvLines(in io.Reader, yield func(int, read) bool) {
 			yield(1, read{err: fmt.Errorf("%q is no column; did you mean %q?", head[i], nearest(head[i], columns))})
 			return
 		}
+		if slices.Contains(head[:i], head[i]) {
+			yield(1, read{err: fmt.Errorf("the column %q is there twice", head[i])})
+			return
+		}
 	}
 	if !slices.Contains(head, "name") {
 		yield(1, read{err: errors.New("there is no column name")})
 		return
 	}
-	for {
+	for n := 1; ; {
 		cells, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return
 		}
-		n, _ := r.FieldPos(0)
 		var one read
 		if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
 			n, one.err = wrong.StartLine, fmt.Errorf("%w: %w", errLine, wrong.Err)
 		} else if err != nil {
-			yield(n, read{err: err})
+			yield(n+1, read{err: err})
 			return
 		} else {
+			n, _ = r.FieldPos(0)
 			one = fromCells(head, cells)
 		}
 		if !yield(n, one) {

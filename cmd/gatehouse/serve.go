@@ -75,11 +75,8 @@ func (s *server) close() {
 }
 
 func (s *server) run(ctx context.Context) error {
-	proxies, err := clientaddr.Parse(s.TrustedProxy)
+	proxies, err := s.check()
 	if err != nil {
-		return usageError{fmt.Errorf("--trusted-proxy: %w", err)}
-	}
-	if err := s.checkPublicURL(); err != nil {
 		return err
 	}
 	certificates, err := s.tls(ctx)
@@ -97,10 +94,7 @@ func (s *server) run(ctx context.Context) error {
 		l.secure(certificates)
 	}
 	if s.PublicURL == "" {
-		s.PublicURL = l.url()
-		if len(s.ACMEHost) > 0 {
-			s.PublicURL = l.urlFor(s.ACMEHost[0]) // for which the certificate is
-		}
+		s.PublicURL = s.urlOf(l)
 	}
 	if s.stores, err = s.open(ctx); err != nil {
 		return err
@@ -126,13 +120,48 @@ func (s *server) run(ctx context.Context) error {
 	return serve(ctx, s.handler(proxies), l, s.log)
 }
 
+// urlOf is where browsers find what listens there, if nobody says otherwise.
+func (s *server) urlOf(l *listeners) string {
+	if len(s.ACMEHost) > 0 {
+		return l.urlFor(s.ACMEHost[0]) // for which the certificate is
+	}
+	return l.url()
+}
+
+// check refuses values that a server cannot go by, and returns whose X-Forwarded-For
+// is believed.
+func (s *settings) check() (clientaddr.Trusted, error) {
+	for _, one := range []struct {
+		name string
+		d    time.Duration
+	}{{"idle", s.Idle}, {"absolute", s.Absolute}, {"audit-retention", s.AuditRetention}} {
+		if one.d <= 0 {
+			return nil, usageError{fmt.Errorf("--%s %v: give a time such as 30m or 24h", one.name, one.d)}
+		}
+	}
+	if s.Idle > s.Absolute {
+		return nil, usageError{fmt.Errorf("--idle %v is longer than --absolute %v, and so would never count", s.Idle, s.Absolute)}
+	}
+	if s.PasswordLength < password.MinLength || s.PasswordLength > longestMinimum {
+		return nil, usageError{fmt.Errorf("--password-length %d is not from %d to %d", s.PasswordLength, password.MinLength, longestMinimum)}
+	}
+	proxies, err := clientaddr.Parse(s.TrustedProxy)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--trusted-proxy: %w", err)}
+	}
+	return proxies, s.checkPublicURL()
+}
+
+// longestMinimum is how long passwords can have to be: more keeps people from having one.
+const longestMinimum = 64
+
 // checkPublicURL says in words of settings what package signin would refuse.
-func (s *server) checkPublicURL() error {
+func (s *settings) checkPublicURL() error {
 	if s.PublicURL == "" {
 		return nil
 	}
 	u, err := url.Parse(s.PublicURL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
 		return usageError{fmt.Errorf("--public-url %q is not like https://app.example", s.PublicURL)}
 	}
 	ip, err := netip.ParseAddr(u.Hostname())

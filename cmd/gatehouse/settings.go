@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,10 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/alecthomas/kong"
+
+	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/store/memory"
+	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // settings are those of a server: flags, variables of the environment and keys of
@@ -199,9 +204,24 @@ func distance(a, b string) int {
 
 // secretIn returns the text of a file that holds a secret, without the line's end.
 func secretIn(path string) (string, error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return "", err
+	}
+	defer f.Close()
+	return readSecret(f)
+}
+
+// maxSecret bounds what is read of a file that somebody has named by mistake.
+const maxSecret = 64 << 10
+
+func readSecret(r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxSecret+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxSecret {
+		return "", fmt.Errorf("larger than %d bytes: that is no password", maxSecret)
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
@@ -242,22 +262,30 @@ type configCheckCmd struct {
 	settings
 }
 
-// Run has nothing more to look at than what was read before, but for files that are
-// named.
+// Run builds the server as serve does, but on stores in memory, and does not listen:
+// another one may be running.
 func (c *configCheckCmd) Run(ctx context.Context, std streams) error {
-	s := &server{settings: c.settings, log: slog.New(slog.DiscardHandler)}
-	if _, err := s.tls(ctx); err != nil {
+	quiet := slog.New(slog.DiscardHandler)
+	people := new(account.Memory)
+	s := &server{settings: c.settings, log: quiet, metrics: newMetrics(), stores: &stores{
+		sessions: memory.New(memory.Config{Logger: quiet}), people: people, log: people, throttle: throttle.NewTable(1),
+	}}
+	defer s.close()
+	proxies, err := s.check()
+	if err != nil {
 		return err
 	}
-	if _, err := s.mail(); err != nil {
+	l := new(listeners)
+	if l.host, l.port, err = hostPort(ctx, s.Listen); err != nil {
 		return err
 	}
-	for setting, dir := range map[string]string{"views": c.Views, "static": c.Static} {
-		if _, err := folder(dir); err != nil {
-			return fmt.Errorf("--%s: %w", setting, err)
-		}
+	if l.tls, err = s.tls(ctx); err != nil {
+		return err
 	}
-	if err := s.checkPublicURL(); err != nil {
+	if s.PublicURL == "" {
+		s.PublicURL = s.urlOf(l)
+	}
+	if err := s.build(ctx, proxies); err != nil {
 		return err
 	}
 	fmt.Fprintln(std.err, "The configuration is good.")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -44,6 +45,9 @@ func (s *server) acme() (*tls.Config, error) {
 		if !strings.Contains(host, ".") || strings.ContainsAny(host, "*:/ ") || strings.ToLower(host) != host {
 			return nil, usageError{fmt.Errorf("--acme-host %q is not like app.example", host)}
 		}
+	}
+	if u, err := url.Parse(s.ACMEDirectory); err != nil || u.Scheme != "https" || u.Host == "" {
+		return nil, usageError{fmt.Errorf("--acme-directory %q is not like https://ca.example/directory", s.ACMEDirectory)}
 	}
 	m := &autocert.Manager{
 		Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(s.ACMEHost...), Email: s.ACMEEmail, Cache: autocert.DirCache(s.ACMECache),

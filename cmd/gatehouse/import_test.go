@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestImportLongLine: a line that is too long is told, and those after it are read.
+func TestImportLongLine(t *testing.T) {
+	long := strings.Repeat("y", maxLine)
+	var got []string
+	for n, one := range people(strings.NewReader(`{"name":"a"}` + "\n" + `{"name":"` + long + `"}` + "\n\n" + `{"name":"b"}` + "\n" + long + "y")) {
+		name := one.Name
+		if one.err != nil {
+			if !errors.Is(one.err, errLine) || !strings.Contains(one.err.Error(), "longer than") {
+				t.Errorf("line %d: %v", n, one.err)
+			}
+			name = "bad"
+		}
+		got = append(got, string(rune('0'+n))+name)
+	}
+	if want := "1a 2bad 4b 5bad"; strings.Join(got, " ") != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+}
+
+// FuzzImport: every line is read or refused, under its number.
+func FuzzImport(f *testing.F) {
+	f.Add("name,email\nalex,a@example.com\n\"quoted\nname\",\n")
+	f.Add("\ufeff{\"name\":\"alex\",\"groups\":\"a b\"}\r\n\n{\"name\":1}\n[]")
+	f.Add("{\"name\":\"alex\",\"groups\":[\"a\"],\"admin\":true}{")
+	f.Add("name,admin\nx,maybe\n\"")
+	f.Add("name\x00\n\xff\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		last, lines := 0, strings.Count(text, "\n")+strings.Count(text, "\r")+1
+		for n, one := range people(strings.NewReader(text)) {
+			if n <= last && one.err == nil || n < last || n > lines {
+				t.Fatalf("line %d after %d, of %d", n, last, lines)
+			}
+			if one.err != nil && one.err.Error() == "" {
+				t.Error("an error without words")
+			}
+			last = n
+		}
+	})
+}
