@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,13 +38,18 @@ func listen(s *Store) (*socket, error) {
 	if len(made) > maxSocketPath {
 		return nil, fmt.Errorf("the path %s is too long for a socket by %d bytes", made, len(made)-maxSocketPath)
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
+	// What is not of a process that was killed is somebody's.
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
+		return nil, fmt.Errorf("%s is there, and is no socket", path)
 	}
+	if info, err := os.Lstat(made); err == nil && info.Mode().Type() == fs.ModeSocket {
+		_ = os.Remove(made)
+	}
+	_ = os.Remove(dir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer os.Remove(dir)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: made})
 	if err != nil {
 		return nil, err
@@ -51,6 +57,7 @@ func listen(s *Store) (*socket, error) {
 	l.SetUnlinkOnClose(false) // it gets another name
 	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, path)); err != nil {
 		_ = l.Close()
+		_ = os.Remove(made)
 		return nil, err
 	}
 	k := &socket{path: path, server: &http.Server{

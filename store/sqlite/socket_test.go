@@ -126,13 +126,18 @@ func TestErrorsBySocket(t *testing.T) {
 func TestStaleSocket(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sessions.db")
-	stale, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: socketPath(path)})
-	if err != nil {
+	if err := os.Mkdir(socketPath(path)+".new", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	stale.SetUnlinkOnClose(false)
-	if err := errors.Join(stale.Close(), os.MkdirAll(socketPath(path)+".new/s/x", 0o755)); err != nil {
-		t.Fatal(err)
+	for _, at := range []string{socketPath(path), socketPath(path) + ".new/s"} {
+		stale, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stale.SetUnlinkOnClose(false)
+		if err := stale.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := dial(t.Context(), socketPath(path)); err == nil {
 		t.Fatal("somebody listens at the stale socket")
@@ -144,6 +149,29 @@ func TestStaleSocket(t *testing.T) {
 	}
 	if got, want := names(t, dir), []string{"sessions.db", "sessions.db.lock"}; !slices.Equal(got, want) {
 		t.Errorf("there are %q, want %q", got, want)
+	}
+}
+
+// TestSomebodysFiles: what is no socket of ours is left as it is, and the store works.
+func TestSomebodysFiles(t *testing.T) {
+	for _, name := range []string{"sessions.db.sock", "sessions.db.sock.new/s", "sessions.db.sock.new/letters"} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte("mine"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		s := open(t, Config{Path: filepath.Join(dir, "sessions.db"), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		commit(t, s, newID(), creation())
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(file); string(b) != "mine" {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+		if !strings.Contains(log.String(), "commands cannot reach this process") {
+			t.Errorf("%s: it logs %q", name, log.String())
+		}
 	}
 }
 
