@@ -108,6 +108,9 @@ type choice struct {
 	Admin                    bool
 }
 
+// shortest is how many characters a password needs.
+func (p *Pages) shortest() int { return max(p.cfg.Policy.Length, password.MinLength) }
+
 // chosen returns the hash of the password that was typed twice, or says what is
 // wrong with it beside the field.
 func (v *visit) chosen(problems map[string]string, about ...string) (string, error) {
@@ -115,7 +118,7 @@ func (v *visit) chosen(problems map[string]string, about ...string) (string, err
 	err := v.p.cfg.Policy.Check(v.ctx, typed, about...)
 	switch {
 	case errors.Is(err, password.ErrShort):
-		problems["new"] = v.lang.text("password.short", max(v.p.cfg.Policy.Length, password.MinLength))
+		problems["new"] = v.lang.text("password.short", v.p.shortest())
 	case errors.Is(err, password.ErrCommon):
 		problems["new"] = v.lang.text("password.common")
 	case errors.Is(err, password.ErrName):

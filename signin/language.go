@@ -149,6 +149,8 @@ func (p *Pages) parse(fsys fs.FS) (map[string]*language, error) {
 			"static": p.statics.URL,
 			"field":  newField,
 			"dict":   dict,
+			// how many characters a password needs
+			"shortest": p.shortest,
 		}).ParseFS(fsys, "base.html", "parts.html")
 		if err != nil {
 			return nil, fmt.Errorf("views: %w", err)

@@ -222,9 +222,7 @@ func TestServeSettings(t *testing.T) {
 		c := serving(t, dir, append(args, "--listen=localhost:0")...)
 		v := visitor.New(t, c.url)
 		v.Open(c.link)
-		if !strings.Contains(v.Body, "12 ") && !strings.Contains(v.Body, "Set up") {
-			t.Errorf("the page: %s", v.Text())
-		}
+		v.Shows(v.At.Path, "Set up", "12 characters or more")
 		c.end(t)
 		return regexp.MustCompile(`<title>(.*)</title>`).FindStringSubmatch(v.Body)[1]
 	}
