@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, std streams) int {
 		return exit(std, err)
 	}
 	parser, err := kong.New(&cli{},
-		kong.DefaultEnvars(variables),
+		kong.PostBuild(addVariables),
 		kong.Resolvers(config),
 		kong.Name("gatehouse"),
 		kong.Description("The gate before a web application: sessions, CAPTCHA, and protection against cross-site requests."),

@@ -91,6 +91,20 @@ func variable(name string) string {
 	return variables + "_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
+// addVariables lets flags that are settings of a server, and --config, be variables of
+// the environment. Others are for one command: a variable for them would be one for
+// commands that nobody thought of.
+func addVariables(k *kong.Kong) error {
+	known := append(names(), "config")
+	return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok && slices.Contains(known, flag.Name) {
+			flag.Envs = []string{variable(flag.Name)}
+			flag.Tag.Envs = flag.Envs
+		}
+		return next(nil)
+	})
+}
+
 // checkEnvironment refuses variables that mean nothing here.
 func checkEnvironment(environ []string) error {
 	known := []string{variable("config")}
