@@ -18,6 +18,7 @@
 //	/index                   a home page that says who is signed in
 //	/login                   name, password and captcha; or a passkey, without a name
 //	/login/code              the second factor: a code of the authenticator, or of recovery
+//	/second                  where one is got, or shown; see [Config.RequireSecondFactor]
 //	/logout                  takes a POST
 //	/manager                 one's own account: sessions, password, passkeys, authenticator, codes
 //	/manager/people          for administrators: people
@@ -46,6 +47,9 @@
 //
 // A session's owner is [account.Person.ID]. It gets a new identifier at sign-in.
 // Who changes a password or a factor is asked whether other sessions are to end.
+// Those that are to end are removed, and are over for these pages and for
+// [Pages.Require] even if they could not be (see [account.Person.Epoch]); a program
+// that looks at the owner of a session alone does not see that.
 // What matters needs a confirmation that is not older than ten minutes: see
 // [Config.StepUp].
 package signin
