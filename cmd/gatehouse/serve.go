@@ -63,6 +63,7 @@ type server struct {
 	sessions *session.Manager
 	pages    *signin.Pages
 	metrics  *metrics
+	certify  func(context.Context) // gets certificates; nil where they are not by ACME
 }
 
 func (s *server) onClose(f func()) { s.closers = append(s.closers, f) }
@@ -114,6 +115,9 @@ func (s *server) run(ctx context.Context) error {
 	background, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { s.look(background) })
+	if s.certify != nil {
+		go s.certify(background) // which ends with the program, whatever the authority does
+	}
 	defer running.Wait()
 	defer stop()
 	defer s.pages.Wait()

@@ -38,7 +38,8 @@ func (s *server) tls(ctx context.Context) (*tls.Config, error) {
 	return &tls.Config{GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// acme has certificates made when they are first asked for, and again a month before
+// acme has certificates made when the server begins, since a handshake does not wait
+// for as long as that may take, or when they are asked for; and again a month before
 // they end (RFC 8555, and RFC 8737: nothing but this listener is needed).
 func (s *server) acme() (*tls.Config, error) {
 	for _, host := range s.ACMEHost {
@@ -68,14 +69,29 @@ func (s *server) acme() (*tls.Config, error) {
 	}
 	cfg := m.TLSConfig()
 	cfg.MinVersion = tls.VersionTLS12
-	get := cfg.GetCertificate
+	missing := func(ctx context.Context, host string, err error) {
+		s.log.WarnContext(ctx, "there is no certificate", "host", host, "error", err)
+	}
 	cfg.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		cert, err := get(hello)
+		cert, err := m.GetCertificate(hello)
 		// Whoever asks for another name is not worth a line.
 		if err != nil && slices.Contains(s.ACMEHost, strings.ToLower(hello.ServerName)) {
-			s.log.WarnContext(hello.Context(), "there is no certificate", "host", hello.ServerName, "error", err)
+			missing(hello.Context(), hello.ServerName, err)
 		}
 		return cert, err
+	}
+	s.certify = func(ctx context.Context) {
+		for _, host := range s.ACMEHost {
+			// As a browser of today asks for one.
+			cert, err := m.GetCertificate(&tls.ClientHelloInfo{
+				ServerName: host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+			})
+			if err != nil { // it is tried again for whoever comes
+				missing(ctx, host, err)
+				continue
+			}
+			s.log.InfoContext(ctx, "there is a certificate", "host", host, "until", cert.Leaf.NotAfter)
+		}
 	}
 	return cfg, nil
 }

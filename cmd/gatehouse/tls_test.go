@@ -97,8 +97,8 @@ func TestServeTLS(t *testing.T) {
 	t.Errorf("the certificate was not read again: %s", c.said.String())
 }
 
-// TestServeACME: a certificate is made at the first visit by an authority that comes to
-// look, is there after a restart without the authority, and is for no other name.
+// TestServeACME: a certificate is made before anybody comes, by an authority that comes
+// to look, is there after a restart without the authority, and is for no other name.
 func TestServeACME(t *testing.T) {
 	dir, port := t.TempDir(), freePort(t)
 	selfSigned(t, dir, 1)
@@ -125,6 +125,12 @@ func TestServeACME(t *testing.T) {
 	v := visitor.New(t, c.url)
 	v.Client.Transport = &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: here, DisableKeepAlives: true, ForceAttemptHTTP2: true,
+	}
+	for range 3000 { // it is made beside
+		if strings.Contains(c.said.String(), "there is a certificate") {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	v.Open(c.link).Send("", "name", "alex", "new", goodPassword, "again", goodPassword).Shows("/manager", "alex")
 
