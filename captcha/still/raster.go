@@ -128,14 +128,14 @@ func (l *look) set(radius int, s style) int {
 	// is what keeps those that overlap apart.
 	margin := 0
 	if s.margin {
-		margin = radius / 3
+		margin = min(radius/3, math.MaxUint8-sub/2-radius) // all has to end within the table
 	}
 	rim := max(radius*2/5, sub)
 	// within is how much of a pixel at distance d is within r, of full.
 	within := func(d, r, full int) uint8 {
 		return uint8(min(max((r-d)*full/sub+full/2, 0), full))
 	}
-	reach := min(radius+margin+sub/2, math.MaxUint8)
+	reach := radius + margin + sub/2
 	for d := range reach {
 		l.cover[d] = within(d, radius+margin, sub)
 		all := within(d, radius, full)

@@ -267,6 +267,25 @@ func TestInside(t *testing.T) {
 	}
 }
 
+// TestLook: strokes and their margins have no hard edges, of whatever width a letter
+// can be in the tallest picture.
+func TestLook(t *testing.T) {
+	for radius := 1; radius <= int(math.Ceil(200*0.051*1.2*sub)); radius++ {
+		for kind := range numStyles {
+			var l look
+			reach := l.set(radius, style{kind: kind, margin: true})
+			for d := 1; d < len(l.cover); d++ {
+				if a, b := int(l.cover[d-1]), int(l.cover[d]); a-b > 1 || b > a {
+					t.Fatalf("radius %d, style %d: %d of what is at %d is covered, and %d at %d", radius, kind, a, d-1, b, d)
+				}
+			}
+			if l.cover[0] < sub/2 || reach > len(l.cover) || l.cover[len(l.cover)-1] != 0 {
+				t.Fatalf("radius %d, style %d: covers %d in the middle, ends at %d", radius, kind, l.cover[0], reach)
+			}
+		}
+	}
+}
+
 // A stroke measured pixel by pixel against plain geometry.
 func TestMeasure(t *testing.T) {
 	d := newRenderer(t, Config{})
