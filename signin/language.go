@@ -8,16 +8,19 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	xlanguage "golang.org/x/text/language"
 )
 
-// A language is its catalogue, and the views in it.
+// A language is its catalogue, and the views in it, which are parsed when somebody
+// first sees one: they take more memory than anything else that a site has for each
+// language, and most sites are read in one.
 type language struct {
 	tag   string
 	texts map[string]string
-	views map[string]*template.Template
+	views func() map[string]*template.Template
 }
 
 // tags are those of the catalogues, the default one first, and what each language
@@ -128,50 +131,96 @@ func (l *language) ago(t time.Time) string {
 	}
 }
 
-// parse reads the views, in each language.
+// parse reads the views, for each language. Errors in them are found here: they are the
+// same in all.
 func (p *Pages) parse(fsys fs.FS) (map[string]*language, error) {
-	entries, err := fs.ReadDir(fsys, ".")
+	sources, err := sourcesOf(fsys)
 	if err != nil {
 		return nil, err
 	}
 	all := make(map[string]*language)
 	for _, tag := range tags {
-		l := &language{tag: tag, views: make(map[string]*template.Template)}
+		l := &language{tag: tag}
 		if l.texts, err = catalogue(tag); err != nil {
 			return nil, err
 		}
-		base, err := template.New("base.html").Funcs(template.FuncMap{
-			"t":      l.text,
-			"ago":    l.ago,
-			"utc":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
-			"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-			"path":   func(s string) string { return p.cfg.Prefix + s },
-			"static": p.statics.URL,
-			"field":  newField,
-			"dict":   dict,
-			// how many characters a password needs
-			"shortest": p.shortest,
-		}).ParseFS(fsys, "base.html", "parts.html")
-		if err != nil {
-			return nil, fmt.Errorf("views: %w", err)
-		}
-		for _, e := range entries {
-			name := e.Name()
-			if !strings.HasSuffix(name, ".html") || name == "base.html" || name == "parts.html" {
-				continue
-			}
-			view, err := base.Clone()
-			if err == nil {
-				_, err = view.ParseFS(fsys, name)
-			}
+		l.views = sync.OnceValue(func() map[string]*template.Template {
+			views, err := p.viewsIn(l, sources)
 			if err != nil {
-				return nil, fmt.Errorf("views: %w", err)
+				panic(err) // though they were parsed in another language
 			}
-			l.views[strings.TrimSuffix(name, ".html")] = view
-		}
+			return views
+		})
 		all[tag] = l
 	}
+	views, err := p.viewsIn(all[tags[0]], sources)
+	if err != nil {
+		return nil, fmt.Errorf("views: %w", err)
+	}
+	all[tags[0]].views = func() map[string]*template.Template { return views }
 	return all, nil
+}
+
+// The files of which all other views are made.
+const (
+	baseFile  = "base.html"
+	partsFile = "parts.html"
+)
+
+// sourcesOf returns the texts of all views by the names of their files.
+func sourcesOf(fsys fs.FS) (map[string]string, error) {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return nil, err
+	}
+	sources := make(map[string]string)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".html") {
+			b, err := fs.ReadFile(fsys, e.Name())
+			if err != nil {
+				return nil, err
+			}
+			sources[e.Name()] = string(b)
+		}
+	}
+	return sources, nil
+}
+
+// viewsIn parses the views, by their names.
+func (p *Pages) viewsIn(l *language, sources map[string]string) (map[string]*template.Template, error) {
+	base, err := template.New(baseFile).Funcs(template.FuncMap{
+		"t":      l.text,
+		"ago":    l.ago,
+		"utc":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"path":   func(s string) string { return p.cfg.Prefix + s },
+		"static": p.statics.URL,
+		"field":  newField,
+		"dict":   dict,
+		// how many characters a password needs
+		"shortest": p.shortest,
+	}).Parse(sources[baseFile])
+	if err == nil {
+		_, err = base.New(partsFile).Parse(sources[partsFile])
+	}
+	if err != nil {
+		return nil, err
+	}
+	views := make(map[string]*template.Template)
+	for name, source := range sources {
+		if name == baseFile || name == partsFile {
+			continue
+		}
+		view, err := base.Clone()
+		if err == nil {
+			_, err = view.New(name).Parse(source)
+		}
+		if err != nil {
+			return nil, err
+		}
+		views[strings.TrimSuffix(name, ".html")] = view
+	}
+	return views, nil
 }
 
 // A field of a form, for the part of this name.

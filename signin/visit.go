@@ -267,12 +267,12 @@ func (v *visit) here() string {
 }
 
 func (v *visit) write(status int, view string, data *page) error {
-	t := v.lang.views[view]
+	t := v.lang.views()[view]
 	if t == nil {
 		return errors.New("signin: no view " + view)
 	}
 	var b bytes.Buffer
-	if err := t.ExecuteTemplate(&b, "base.html", data); err != nil {
+	if err := t.ExecuteTemplate(&b, baseFile, data); err != nil {
 		return err
 	}
 	h := v.w.Header()

@@ -165,7 +165,7 @@ func TestHear(t *testing.T) {
 				t.Errorf("%d of %d clips are more like another word of other voices", wrong, all)
 			}
 
-			d := newRenderer(t, Config{Language: test.language})
+			rec := recordingsFor(t, Config{Language: test.language})
 			clean, mixed := 0, 0
 			const n = 60
 			rnd := rand.New(rand.NewPCG(8, 9))
@@ -173,7 +173,7 @@ func TestHear(t *testing.T) {
 				want := test.symbols[rnd.IntN(len(test.symbols))]
 				m := newMixer()
 				m.chacha.Seed(seed(i))
-				m.speak(d, string(want))
+				m.speak(rec, string(want), false)
 				from, to := 0, len(m.track)
 				for m.track[from] == 0 {
 					from++
@@ -191,7 +191,7 @@ func TestHear(t *testing.T) {
 				if l.hear(word(), -1) == want {
 					clean++
 				}
-				m.babble(d)
+				m.babble(rec)
 				if l.hear(word(), -1) == want {
 					mixed++
 				}

@@ -45,10 +45,10 @@ type take struct {
 
 // takes chooses how text is said. A slow recording has the voices of the other
 // with the same seed, each at the same pitch.
-func (m *mixer) takes(d *Renderer, text string) []take {
+func (m *mixer) takes(r *recordings, text string, slow bool) []take {
 	m.plan = m.plan[:0]
 	for i := range len(text) {
-		said := d.speech[text[i]]
+		said := r.speech[text[i]]
 		t := take{
 			samples: said[m.rnd.IntN(len(said))],
 			pitch:   m.between(one*92/100, one*110/100),
@@ -56,7 +56,7 @@ func (m *mixer) takes(d *Renderer, text string) []take {
 			gain:    m.between(one*80/100, one*110/100),
 			pause:   m.between(second*20/100, second*40/100),
 		}
-		if d.cfg.Slow {
+		if slow {
 			t.stretch = t.stretch * 4 / 3
 			if i > 0 {
 				t.pause += second
@@ -68,9 +68,9 @@ func (m *mixer) takes(d *Renderer, text string) []take {
 }
 
 // speak fills the track with what is to be understood.
-func (m *mixer) speak(d *Renderer, text string) {
+func (m *mixer) speak(r *recordings, text string, slow bool) {
 	m.track = m.track[:0]
-	for _, t := range m.takes(d, text) {
+	for _, t := range m.takes(r, text, slow) {
 		m.rest(t.pause)
 		m.say(t)
 	}
@@ -104,16 +104,16 @@ func (m *mixer) echo(delay, gain int) {
 }
 
 // babble adds what is behind the voices.
-func (m *mixer) babble(d *Renderer) {
+func (m *mixer) babble(r *recordings) {
 	for range 3 {
-		m.behind(d)
+		m.behind(r)
 	}
 }
 
 // behind adds a voice that babbles from beginning to end.
-func (m *mixer) behind(d *Renderer) {
+func (m *mixer) behind(r *recordings) {
 	for i := 0; i < len(m.track); {
-		clip := d.babble[m.rnd.IntN(len(d.babble))]
+		clip := r.babble[m.rnd.IntN(len(r.babble))]
 		gain := int32(m.between(one*12/100, one*28/100))
 		speed := m.between(one*80/100, one*125/100)
 		for at := len(clip)*one - 1; at >= 0 && i < len(m.track); at -= speed {

@@ -82,14 +82,20 @@ const maxText = 10
 
 // A Renderer says texts. It is safe for concurrent use.
 type Renderer struct {
-	cfg    Config
+	cfg  Config
+	load func() (*recordings, error) // unpacks them for the first text
+	pool sync.Pool                   // of *mixer
+}
+
+// recordings are what a language is spoken with.
+type recordings struct {
 	speech map[byte][][]int16 // for each character, how the voices say it
 	babble [][]int16
-	pool   sync.Pool // of *mixer
 }
 
 // New returns a Renderer, or an error if cfg is out of its bounds. All Renderers
-// share one megabyte of recordings.
+// share one megabyte of recordings, which are unpacked for the first text that one of
+// them says.
 func New(cfg Config) (*Renderer, error) {
 	if cfg.Language == "" {
 		cfg.Language = English
@@ -98,19 +104,25 @@ func New(cfg Config) (*Renderer, error) {
 	if !ok {
 		return nil, fmt.Errorf("speech: unknown language %q", cfg.Language)
 	}
+	d := &Renderer{cfg: cfg, load: sync.OnceValues(func() (*recordings, error) { return recordingsOf(kind) })}
+	d.pool.New = func() any { return newMixer() }
+	return d, nil
+}
+
+// recordingsOf returns those of a kind, and the letters that both have.
+func recordingsOf(kind byte) (*recordings, error) {
 	clips, err := voices.Load()
 	if err != nil {
 		return nil, fmt.Errorf("speech: %w", err)
 	}
-	d := &Renderer{cfg: cfg, speech: make(map[byte][][]int16)}
+	r := &recordings{speech: make(map[byte][][]int16)}
 	for _, c := range clips {
 		if c.Kind == kind || c.Kind == voices.Letters {
-			d.speech[c.Symbol] = append(d.speech[c.Symbol], c.Samples)
+			r.speech[c.Symbol] = append(r.speech[c.Symbol], c.Samples)
 		}
-		d.babble = append(d.babble, c.Samples)
+		r.babble = append(r.babble, c.Samples)
 	}
-	d.pool.New = func() any { return newMixer() }
-	return d, nil
+	return r, nil
 }
 
 // MediaType returns "audio/wav".
@@ -126,15 +138,19 @@ func (d *Renderer) Append(dst []byte, text string, seed [32]byte) ([]byte, error
 	if len(text) == 0 || len(text) > maxText {
 		return dst, ErrText
 	}
+	rec, err := d.load()
+	if err != nil {
+		return dst, err
+	}
 	for i := range len(text) {
-		if d.speech[text[i]] == nil {
+		if rec.speech[text[i]] == nil {
 			return dst, ErrText
 		}
 	}
 	m := d.pool.Get().(*mixer)
 	defer d.pool.Put(m)
 	m.chacha.Seed(seed)
-	m.speak(d, text)
-	m.babble(d)
+	m.speak(rec, text, d.cfg.Slow)
+	m.babble(rec)
 	return m.appendWAV(dst), nil
 }

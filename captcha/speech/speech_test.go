@@ -29,6 +29,15 @@ func newRenderer(t testing.TB, cfg Config) *Renderer {
 	return d
 }
 
+func recordingsFor(t testing.TB, cfg Config) *recordings {
+	t.Helper()
+	r, err := newRenderer(t, cfg).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func seed(i int) [32]byte { return [32]byte{byte(i), byte(i >> 8)} }
 
 // textOf is one of many texts of n characters.
@@ -144,14 +153,14 @@ func TestNew(t *testing.T) {
 // nothing in two ways.
 func TestAlphabet(t *testing.T) {
 	for _, cfg := range configs {
-		d := newRenderer(t, cfg)
+		rec := recordingsFor(t, cfg)
 		for i := range captcha.Alphabet {
-			if n := len(d.speech[captcha.Alphabet[i]]); n < 2 {
+			if n := len(rec.speech[captcha.Alphabet[i]]); n < 2 {
 				t.Errorf("%+v: %c has %d voices", cfg, captcha.Alphabet[i], n)
 			}
 		}
-		if len(d.speech) != len(captcha.Alphabet) {
-			t.Errorf("%+v: %d characters", cfg, len(d.speech))
+		if len(rec.speech) != len(captcha.Alphabet) {
+			t.Errorf("%+v: %d characters", cfg, len(rec.speech))
 		}
 	}
 	for i := range Digits {
@@ -165,13 +174,13 @@ func TestAlphabet(t *testing.T) {
 // the same pitch, and a second more between them.
 func TestSlow(t *testing.T) {
 	for _, language := range []Language{English, Mandarin} {
-		d, slow := newRenderer(t, Config{Language: language}), newRenderer(t, Config{Language: language, Slow: true})
+		rec := recordingsFor(t, Config{Language: language})
 		for i := range 50 {
 			m, text := newMixer(), textOf(i, 5)
 			m.chacha.Seed(seed(i))
-			a := slices.Clone(m.takes(d, text))
+			a := slices.Clone(m.takes(rec, text, false))
 			m.chacha.Seed(seed(i))
-			b := m.takes(slow, text)
+			b := m.takes(rec, text, true)
 			for j := range a {
 				want := a[j]
 				want.stretch = want.stretch * 4 / 3
