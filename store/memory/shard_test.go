@@ -91,7 +91,7 @@ func FuzzDelta(f *testing.F) {
 			return
 		}
 		s := New(Config{MaxBytes: 16 << 20})
-		storetest.Replay(t, s, data)
+		storetest.Replay(t, storetest.Config{New: func(*testing.T) session.Store { return s }}, data)
 		s.check(t)
 	})
 }

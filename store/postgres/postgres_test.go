@@ -163,14 +163,17 @@ func TestModes(t *testing.T) {
 				c.ConnConfig.RuntimeParams["default_transaction_isolation"] = test.isolation
 			})
 			store := open(t, postgres.Config{Pool: pool, Schema: test.schema})
+			cfg := storetest.Config{New: func(t *testing.T) session.Store {
+				empty(t, pool, test.schema)
+				return store
+			}}
 			random := rand.New(rand.NewPCG(1, 2))
 			for range 8 {
 				data := make([]byte, 600)
 				for i := range data {
 					data[i] = byte(random.Uint32())
 				}
-				empty(t, pool, test.schema)
-				storetest.Replay(t, store, data)
+				storetest.Replay(t, cfg, data)
 			}
 			race(t, store)
 		})
@@ -182,9 +185,10 @@ func TestModes(t *testing.T) {
 func FuzzReplay(f *testing.F) {
 	pool := newPool(f, service.Postgres(f).URL())
 	store := open(f, postgres.Config{Pool: pool})
-	f.Add([]byte("\x07\x00\x00\x00\x01a\x03\x00\x07\x01\x00"))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	cfg := storetest.Config{New: func(t *testing.T) session.Store {
 		empty(t, pool, "gatehouse")
-		storetest.Replay(t, store, data)
-	})
+		return store
+	}}
+	f.Add([]byte("\x07\x00\x00\x00\x01a\x03\x00\x07\x01\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) { storetest.Replay(t, cfg, data) })
 }

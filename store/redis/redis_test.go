@@ -1,9 +1,7 @@
 package redis_test
 
 import (
-	"context"
 	"crypto/rand"
-	"iter"
 	"sync"
 	"testing"
 	"time"
@@ -90,55 +88,11 @@ func must[T any](v T, err error) T {
 func FuzzStore(f *testing.F) {
 	server := service.Redis(f)
 	f.Add([]byte("a seed"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s := open(t, redis.Config{Prefix: newID().Handle().String() + ":"}, server.Addr)
-		storetest.Replay(t, apart{s}, data)
-	})
-}
-
-// apart is a store whose callers may use IDs that begin alike: package storetest
-// has some that differ in the last byte only.
-type apart struct{ *redis.Store }
-
-func swap(id session.ID) session.ID {
-	id[7] ^= id[31]
-	return id
-}
-
-func (a apart) Load(ctx context.Context, id session.ID) (session.Record, error) {
-	r, err := a.Store.Load(ctx, swap(id))
-	r.ID = id
-	return r, err
-}
-
-func (a apart) Commit(ctx context.Context, id session.ID, d *session.Delta) error {
-	to := *d
-	if to.Rename != (session.ID{}) {
-		to.Rename = swap(to.Rename)
+	cfg := storetest.Config{
+		New: func(t *testing.T) session.Store {
+			return open(t, redis.Config{Prefix: newID().Handle().String() + ":"}, server.Addr)
+		},
+		UniqueHandles: true,
 	}
-	return a.Store.Commit(ctx, swap(id), &to)
-}
-
-func (a apart) Delete(ctx context.Context, id session.ID) error {
-	return a.Store.Delete(ctx, swap(id))
-}
-
-func (a apart) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
-	return func(yield func(session.Record, error) bool) {
-		for r, err := range a.Store.List(ctx, q) {
-			r.ID = swap(r.ID)
-			if !yield(r, err) {
-				return
-			}
-		}
-	}
-}
-
-func (a apart) Find(ctx context.Context, h session.Handle) (session.Record, error) {
-	for r, err := range a.List(ctx, session.Query{All: true, Fields: true}) {
-		if err != nil || r.ID.Handle() == h {
-			return r, err
-		}
-	}
-	return session.Record{}, session.ErrNotFound
+	f.Fuzz(func(t *testing.T, data []byte) { storetest.Replay(t, cfg, data) })
 }

@@ -160,9 +160,12 @@ func TestProcesses(t *testing.T) {
 }
 
 func FuzzReplay(f *testing.F) {
-	f.Fuzz(func(t *testing.T, data []byte) {
-		storetest.Replay(t, open(t, Config{NoSocket: true}), data)
-	})
+	cfg := storetest.Config{
+		New:           func(t *testing.T) session.Store { return open(t, Config{NoSocket: true}) },
+		UniqueHandles: true,
+	}
+	f.Add([]byte("e\x9e\x9e\x9e\x9e\x9e\x9e\x9e\x9e70000000000007&10")) // two IDs that begin alike
+	f.Fuzz(func(t *testing.T, data []byte) { storetest.Replay(t, cfg, data) })
 }
 
 // dialed reaches the store of another process, or of this one, through its

@@ -17,13 +17,13 @@ import (
 // Replay reads data as a list of operations, applies each to the store and to a
 // simple model, and fails where their answers differ: the body of a fuzz target
 //
-//	f.Fuzz(func(t *testing.T, data []byte) { storetest.Replay(t, mystore.New(), data) })
+//	f.Fuzz(func(t *testing.T, data []byte) { storetest.Replay(t, cfg, data) })
 //
-// The store must be empty, and large enough that nothing gives way. [Run] does
-// the same with sequences of its own.
-func Replay(t *testing.T, store session.Store, data []byte) {
+// Of the Config it takes New and UniqueHandles. The store must be empty, and large
+// enough that nothing gives way. [Run] does the same with sequences of its own.
+func Replay(t *testing.T, cfg Config, data []byte) {
 	t.Helper()
-	(&replay{t: t, store: store, data: data, alone: true}).run()
+	(&replay{t: t, store: cfg.New(t), data: data, alone: true, uniqueHandles: cfg.UniqueHandles}).run()
 }
 
 type replay struct {
