@@ -330,6 +330,22 @@ func TestSetUp(t *testing.T) {
 		if _, err := d.NewSetup(t.Context(), time.Hour); !errors.Is(err, account.ErrSetUp) {
 			t.Errorf("another link: %v", err)
 		}
+
+		// A link is of no use once somebody is an administrator in another way.
+		d = newDirectory(t)
+		one = token()
+		if _, err := d.Create(t.Context(), account.Person{Name: "eric", Admin: true, Password: "hash"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.CheckSetup(t.Context(), one); !errors.Is(err, account.ErrSetUp) {
+			t.Errorf("with an administrator: %v", err)
+		}
+		if _, err := d.SetUp(t.Context(), one, account.Person{Name: "alex", Password: "hash"}); !errors.Is(err, account.ErrSetUp) {
+			t.Errorf("with an administrator: %v", err)
+		}
+		if err := d.CheckSetup(t.Context(), old); !errors.Is(err, account.ErrLink) {
+			t.Errorf("with an administrator, an old link: %v", err)
+		}
 	})
 }
 

@@ -447,8 +447,8 @@ func (d *Directory) setup(ctx context.Context) (r Record, s setup, err error) {
 	return r, s, nil
 }
 
-// CheckSetup returns nil if the token is good for [Directory.SetUp], or
-// [ErrLink].
+// CheckSetup returns nil if the token is good for [Directory.SetUp], [ErrLink] if it is
+// not, and [ErrSetUp] if it would be and there is an administrator already.
 func (d *Directory) CheckSetup(ctx context.Context, token string) error {
 	_, s, err := d.setup(ctx)
 	if err != nil {
@@ -457,7 +457,11 @@ func (d *Directory) CheckSetup(ctx context.Context, token string) error {
 	if p := (Person{Links: s.Links}); !p.hasLink(token, toSetUp) {
 		return ErrLink
 	}
-	return nil
+	empty, err := d.Empty(ctx)
+	if err == nil && !empty {
+		err = ErrSetUp
+	}
+	return err
 }
 
 // SetUp uses the token, and all others, to make the first administrator. Of
@@ -466,11 +470,6 @@ func (d *Directory) CheckSetup(ctx context.Context, token string) error {
 func (d *Directory) SetUp(ctx context.Context, token string, p Person) (Person, error) {
 	if err := d.CheckSetup(ctx, token); err != nil {
 		return Person{}, err
-	}
-	if empty, err := d.Empty(ctx); err != nil {
-		return Person{}, err
-	} else if !empty {
-		return Person{}, ErrSetUp
 	}
 	p.First, p.Admin, p.Disabled = true, true, false // the first's key belongs to one at most
 	if !p.CanSignIn() {

@@ -164,7 +164,7 @@ func (v *visit) named(problems map[string]string, err error) bool {
 
 func (v *visit) setupPage() error {
 	switch err := v.p.cfg.People.CheckSetup(v.ctx, v.r.PathValue("token")); {
-	case errors.Is(err, account.ErrLink):
+	case errors.Is(err, account.ErrLink), errors.Is(err, account.ErrSetUp):
 		return v.tell(http.StatusNotFound, "setup.gone", "/login")
 	case err != nil:
 		return err
@@ -188,7 +188,7 @@ func (v *visit) showSetupAsk(status int, c choice, ask *form.Ask) (err error) {
 func (v *visit) setup() error {
 	token := v.r.PathValue("token")
 	switch err := v.p.cfg.People.CheckSetup(v.ctx, token); {
-	case errors.Is(err, account.ErrLink):
+	case errors.Is(err, account.ErrLink), errors.Is(err, account.ErrSetUp):
 		return v.tell(http.StatusNotFound, "setup.gone", "/login")
 	case err != nil:
 		return err
