@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -46,6 +47,9 @@ var kinds = []account.Kind{
 	AppAdded, AppRemoved, CodesMade, CodeUsed, PasskeyAdded, PasskeyRemoved, RecoveryOpened, Recovered,
 	PersonCreated, PersonChanged, PersonDisabled, PersonEnabled, PersonDeleted, FactorsRemoved, Unbanned, ConfirmedAgain, ConfirmedInError,
 }
+
+// Kinds returns all kinds of entries that this package makes.
+func Kinds() []account.Kind { return slices.Clone(kinds) }
 
 // note tells the log. What has happened has happened: an error here stops nobody,
 // and is in the program's own log.

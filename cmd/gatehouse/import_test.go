@@ -25,6 +25,32 @@ func TestImportLongLine(t *testing.T) {
 	}
 }
 
+// TestImportText: a byte-order mark is no part of a name, and what is not UTF-8 is
+// refused instead of mended.
+func TestImportText(t *testing.T) {
+	for text, want := range map[string]string{
+		"\ufeff\"name\",\"email\"\r\nalex,a@example.com\r\n": "2alex",
+		"\ufeff{\"name\":\"alex\"}\n":                        "1alex",
+		"{\"name\":\"Jos\xe9\"}\n{\"name\":\"alex\"}\n":      "1bad 2alex",
+		"name\nJos\xe9\nalex\n":                              "2bad 3alex",
+		"name\n\ufeffalex\n":                                 "2\ufeffalex",
+		"\xff\xfen\x00a\x00m\x00e\x00\n\x00a\x00l\x00\n\x00": "1bad",
+		"name\n\n \nalex":                                    "4alex",
+		"":                                                   "",
+	} {
+		var got []string
+		for n, one := range people(strings.NewReader(text)) {
+			if one.err != nil {
+				one.Name = "bad"
+			}
+			got = append(got, string(rune('0'+n))+one.Name)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // FuzzImport: every line is read or refused, under its number.
 func FuzzImport(f *testing.F) {
 	f.Add("name,email\nalex,a@example.com\n\"quoted\nname\",\n")

@@ -31,34 +31,11 @@ type listeners struct {
 //
 // Where the host is a name, all of its addresses are listened on.
 func listen(ctx context.Context, address string, insecure bool) (*listeners, error) {
-	l := &listeners{loopback: true}
-	var err error
-	if l.host, l.port, err = hostPort(ctx, address); err != nil {
+	l, ips, err := resolve(ctx, address, insecure)
+	if err != nil {
 		return nil, err
 	}
-	var ips []netip.Addr
-	switch l.host {
-	case "":
-		ips = []netip.Addr{netip.IPv6Unspecified()} // IPv4 as well
-	case "localhost":
-		// Browsers try both, whatever this machine's table says (RFC 6761
-		// section 6.3). On one alone, another program could take the other.
-		ips = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-	default:
-		if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.host); err != nil {
-			return nil, fmt.Errorf("--listen %s: %w", address, err)
-		}
-	}
-	for i := range ips {
-		ips[i] = ips[i].Unmap()
-		l.loopback = l.loopback && ips[i].IsLoopback()
-	}
-	if !l.loopback && !insecure {
-		return nil, usageError{fmt.Errorf("--listen %s: other machines reach that address, and without TLS anybody on the way can read the cookies; "+
-			"listen on localhost, or add --insecure-http to do it all the same", address)}
-	}
-	slices.SortFunc(ips, netip.Addr.Compare)
-	for _, ip := range slices.Compact(ips) {
+	for _, ip := range ips {
 		host := ip.String()
 		if l.host == "" {
 			host = "" // leaves it to net which family the machine has
@@ -82,14 +59,46 @@ func listen(ctx context.Context, address string, insecure bool) (*listeners, err
 	return l, nil
 }
 
-// hostPort takes an address apart.
-func hostPort(ctx context.Context, address string) (host, port string, err error) {
+// resolve is all of listen but the sockets, and returns what they would be for.
+func resolve(ctx context.Context, address string, insecure bool) (*listeners, []netip.Addr, error) {
+	l := &listeners{loopback: true}
+	var err error
+	if l.host, l.port, err = hostPort(ctx, "listen", address); err != nil {
+		return nil, nil, err
+	}
+	var ips []netip.Addr
+	switch l.host {
+	case "":
+		ips = []netip.Addr{netip.IPv6Unspecified()} // IPv4 as well
+	case "localhost":
+		// Browsers try both, whatever this machine's table says (RFC 6761
+		// section 6.3). On one alone, another program could take the other.
+		ips = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	default:
+		if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", l.host); err != nil {
+			return nil, nil, fmt.Errorf("--listen %s: %w", address, err)
+		}
+	}
+	for i := range ips {
+		ips[i] = ips[i].Unmap()
+		l.loopback = l.loopback && ips[i].IsLoopback()
+	}
+	if !l.loopback && !insecure {
+		return nil, nil, usageError{fmt.Errorf("--listen %s: other machines reach that address, and without TLS anybody on the way can read the cookies; "+
+			"listen on localhost, or add --insecure-http to do it all the same", address)}
+	}
+	slices.SortFunc(ips, netip.Addr.Compare)
+	return l, slices.Compact(ips), nil
+}
+
+// hostPort takes the address of a setting apart.
+func hostPort(ctx context.Context, setting, address string) (host, port string, err error) {
 	if host, port, err = net.SplitHostPort(address); err != nil {
-		return "", "", usageError{fmt.Errorf("--listen %q: give HOST:PORT, such as localhost:9000", address)}
+		return "", "", usageError{fmt.Errorf("--%s %q: give HOST:PORT, such as localhost:9000", setting, address)}
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	if err != nil {
-		return "", "", usageError{fmt.Errorf("--listen %s: %q is not a port, which is a number up to 65535", address, port)}
+		return "", "", usageError{fmt.Errorf("--%s %s: %q is not a port, which is a number up to 65535", setting, address, port)}
 	}
 	return host, strconv.Itoa(n), nil
 }
@@ -98,7 +107,7 @@ func hostPort(ctx context.Context, address string) (host, port string, err error
 func explain(err error, address string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s is in use by another program: end that one, or choose another port, such as --listen localhost:9001", address)
+		return fmt.Errorf("%s is in use by another program: end that one, or choose another port, such as --listen localhost:8080", address)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%s needs rights that this program has not: choose a port from 1024 on, such as --listen localhost:9000", address)
 	}

@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,12 +66,12 @@ func (s *server) watch(next http.Handler, proxies clientaddr.Trusted) http.Handl
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &recorder{ResponseWriter: w, status: http.StatusOK}
-		page, path := pageOf(r.URL.Path), publicPath(r.URL.Path)
+		page, public := pageOf(r.URL.Path), publicPath(r.URL.Path)
 		defer func() {
 			took := time.Since(start)
 			s.metrics.requests.WithLabelValues(page, strconv.Itoa(out.status/100)+"xx").Inc()
 			s.metrics.duration.WithLabelValues(page).Observe(took.Seconds())
-			s.log.DebugContext(r.Context(), "request", "method", r.Method, "path", path, "status", out.status, "took", took, "addr", proxies.Of(r))
+			s.log.DebugContext(r.Context(), "request", "method", r.Method, "path", public, "status", out.status, "took", took, "addr", proxies.Of(r))
 		}()
 		next.ServeHTTP(out, r)
 	})
@@ -96,17 +99,17 @@ func (r *recorder) Write(b []byte) (int, error) {
 // Unwrap is for [http.ResponseController].
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// secretPaths are followed by what nobody who reads a log may have.
-var secretPaths = []string{"/setup/", "/recover/"}
-
-// publicPath is the path without tokens.
-func publicPath(path string) string {
-	for _, p := range secretPaths {
-		if strings.HasPrefix(path, p) {
-			return p + "…"
+// publicPath is the path without tokens, which nobody who reads a log may have. Paths
+// that are not quite those of a link count as well: what they lead to, or what somebody
+// has pasted wrongly, has the same token in it.
+func publicPath(p string) string {
+	parts := strings.Split(path.Clean("/"+p), "/")
+	for i, part := range parts[:len(parts)-1] {
+		if strings.EqualFold(part, "setup") || strings.EqualFold(part, "recover") {
+			return strings.Join(append(parts[:i+1], "…"), "/")
 		}
 	}
-	return path
+	return strings.Join(parts, "/")
 }
 
 // pageOf is the page that a path belongs to, of a small number.
@@ -126,15 +129,21 @@ func pageOf(path string) string {
 	return "other"
 }
 
+// noMetrics is the value of --metrics by which there are none.
+const noMetrics = "off"
+
 // operator serves what is for operators and not for visitors, on a listener of its
 // own, and returns its address.
 func (s *server) operator(ctx context.Context) (string, error) {
-	if s.Metrics == "off" {
+	if s.Metrics == noMetrics {
 		return "", nil
 	}
 	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Metrics)
-	if err != nil {
-		return "", errors.Join(errors.New("--metrics: choose another address, or off"), err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "", fmt.Errorf("--metrics %s is in use, by another program or by --listen: choose another address, such as 127.0.0.1:9002, or off", s.Metrics)
+	case err != nil:
+		return "", fmt.Errorf("--metrics: choose another address, or off: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))

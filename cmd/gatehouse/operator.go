@@ -46,6 +46,9 @@ func (r *reach) connect(ctx context.Context) (*operator, error) {
 	s := &server{settings: settings{
 		Database: r.Database, DatabasePasswordFile: r.DatabasePasswordFile, Sessions: r.Sessions, SessionsPasswordFile: r.SessionsPasswordFile,
 	}, log: quiet}
+	if err := s.checkStores(); err != nil {
+		return nil, err
+	}
 	all, err := s.reach(ctx)
 	if err != nil {
 		s.close()

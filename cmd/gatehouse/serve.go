@@ -42,11 +42,14 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 	return s.run(ctx)
 }
 
+// formatJSON is the value of --log-format for programs.
+const formatJSON = "json"
+
 func (c *settings) logger(w io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // one of four
 	options := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == "json" {
+	if c.LogFormat == formatJSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
@@ -76,7 +79,7 @@ func (s *server) close() {
 }
 
 func (s *server) run(ctx context.Context) error {
-	proxies, err := s.check()
+	proxies, err := s.check(ctx)
 	if err != nil {
 		return err
 	}
@@ -84,9 +87,7 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Behind a proxy that has TLS, others reach the proxy by https and not us.
-	private := s.InsecureHTTP || certificates != nil || len(proxies) > 0 && strings.HasPrefix(s.PublicURL, "https://")
-	l, err := listen(ctx, s.Listen, private)
+	l, err := listen(ctx, s.Listen, s.private(certificates != nil, proxies))
 	if err != nil {
 		return err
 	}
@@ -124,6 +125,13 @@ func (s *server) run(ctx context.Context) error {
 	return serve(ctx, s.handler(proxies), l, s.log)
 }
 
+// private reports whether others may reach the listener itself: nothing goes to them in
+// the clear, or somebody wants it so. Behind a proxy that has TLS, they reach the proxy
+// by https and not us.
+func (s *settings) private(secure bool, proxies clientaddr.Trusted) bool {
+	return s.InsecureHTTP || secure || len(proxies) > 0 && strings.HasPrefix(s.PublicURL, "https://")
+}
+
 // urlOf is where browsers find what listens there, if nobody says otherwise.
 func (s *server) urlOf(l *listeners) string {
 	if len(s.ACMEHost) > 0 {
@@ -134,7 +142,7 @@ func (s *server) urlOf(l *listeners) string {
 
 // check refuses values that a server cannot go by, and returns whose X-Forwarded-For
 // is believed.
-func (s *settings) check() (clientaddr.Trusted, error) {
+func (s *settings) check(ctx context.Context) (clientaddr.Trusted, error) {
 	for _, one := range []struct {
 		name string
 		d    time.Duration
@@ -153,7 +161,39 @@ func (s *settings) check() (clientaddr.Trusted, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--trusted-proxy: %w", err)}
 	}
-	return proxies, s.checkPublicURL()
+	if s.Metrics != noMetrics {
+		if _, _, err := hostPort(ctx, "metrics", s.Metrics); err != nil {
+			return nil, err
+		}
+	}
+	for _, check := range []func() error{s.checkAlone, s.checkStores, s.checkPublicURL} {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
+	return proxies, nil
+}
+
+// checkAlone refuses settings that mean nothing without another one: whoever gives them
+// expects something of them.
+func (s *settings) checkAlone() error {
+	for _, one := range []struct {
+		given        bool
+		name, other  string
+		otherIsGiven bool
+	}{
+		{s.DatabasePasswordFile != "", "database-password-file", "a --database of PostgreSQL", isPostgres(s.Database)},
+		{s.SessionsPasswordFile != "", "sessions-password-file", "--sessions", s.Sessions != ""},
+		{s.SMTPPasswordFile != "", "smtp-password-file", "--smtp", s.SMTP != ""},
+		{s.MailFrom != "", "mail-from", "--smtp", s.SMTP != ""},
+		{s.ACMEEmail != "", "acme-email", "--acme-host", len(s.ACMEHost) > 0},
+		{s.ACMERoot != "", "acme-root", "--acme-host", len(s.ACMEHost) > 0},
+	} {
+		if one.given && !one.otherIsGiven {
+			return usageError{fmt.Errorf("--%s means nothing without %s", one.name, one.other)}
+		}
+	}
+	return nil
 }
 
 // longestMinimum is how long passwords can have to be: more keeps people from having one.
@@ -236,14 +276,15 @@ func (s *server) handler(proxies clientaddr.Trusted) http.Handler {
 // greet says where the site is, and how to begin.
 func (s *server) greet(ctx context.Context, l *listeners, operator string) error {
 	if !l.loopback && l.tls == nil && strings.HasPrefix(s.PublicURL, "http://") {
-		fmt.Fprintf(s.notes, "Warning: this is plain HTTP, and not only for this machine. Whoever is on the way can read passwords.\n\n")
+		s.note("Warning: this is plain HTTP, and not only for this machine. Whoever is on the way can read passwords.\n\n",
+			"this is plain HTTP, and not only for this machine: whoever is on the way can read passwords")
 	}
 	for _, socket := range l.sockets {
 		s.log.DebugContext(ctx, "listening", "address", socket.Addr().String())
 	}
-	fmt.Fprintf(s.notes, "The site is at %s (Ctrl-C ends it).\n", s.PublicURL)
+	s.note(fmt.Sprintf("The site is at %s (Ctrl-C ends it).\n", s.PublicURL), "the site is served", "url", s.PublicURL)
 	if operator != "" {
-		fmt.Fprintf(s.notes, "Metrics and health are at %s.\n", operator)
+		s.note(fmt.Sprintf("Metrics and health are at %s.\n", operator), "metrics and health are served", "url", operator)
 	}
 	link, err := s.pages.SetupURL(ctx)
 	switch {
@@ -251,9 +292,20 @@ func (s *server) greet(ctx context.Context, l *listeners, operator string) error
 	case err != nil:
 		return err
 	default:
-		fmt.Fprintf(s.notes, "\nThere is no administrator yet. This link makes one, within an hour:\n\n  %s\n\n", link)
+		s.note(fmt.Sprintf("\nThere is no administrator yet. This link makes one, within an hour:\n\n  %s\n\n", link),
+			"there is no administrator yet: this link makes one, within an hour", "url", link)
 	}
 	return nil
+}
+
+// note says what people have to know, whatever the level of the log: as text, or as a
+// line like those of the log for programs that read nothing else.
+func (s *server) note(text, message string, args ...any) {
+	if s.LogFormat == formatJSON {
+		slog.New(slog.NewJSONHandler(s.notes, nil)).Info(message, args...)
+		return
+	}
+	_, _ = io.WriteString(s.notes, text)
 }
 
 // look does what has to be done now and then: the log is trimmed, sessions that are

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -73,7 +74,7 @@ func started(t testing.TB, cmd *exec.Cmd) *child {
 		_ = c.Wait()
 	})
 	for range 3000 {
-		if m := regexp.MustCompile(`site is at (\S+)`).FindStringSubmatch(c.said.String()); m != nil {
+		if m := regexp.MustCompile(`site is (?:at |served","url":")([^\s"]+)`).FindStringSubmatch(c.said.String()); m != nil {
 			c.url = m[1]
 			break
 		}
@@ -83,7 +84,7 @@ func started(t testing.TB, cmd *exec.Cmd) *child {
 		t.Fatalf("gatehouse does not say where it is: %s", c.said.String())
 	}
 	time.Sleep(50 * time.Millisecond) // the link comes right after
-	c.link = regexp.MustCompile(`\S*/setup/\S*`).FindString(c.said.String())
+	c.link = regexp.MustCompile(`https?:[^\s"]*/setup/[\w-]*`).FindString(c.said.String())
 	return c
 }
 
@@ -241,7 +242,7 @@ func TestServeSettings(t *testing.T) {
 // TestServeOperator: metrics and health are on a listener of their own.
 func TestServeOperator(t *testing.T) {
 	c := serving(t, t.TempDir(), "--listen=localhost:0", "--metrics=127.0.0.1:0", "--log-level=debug", "--log-format=json")
-	operator := regexp.MustCompile(`health are at (\S+)\.\n`).FindStringSubmatch(c.said.String())
+	operator := regexp.MustCompile(`health are served","url":"([^"]+)"`).FindStringSubmatch(c.said.String())
 	if operator == nil {
 		t.Fatalf("no address: %s", c.said.String())
 	}
@@ -263,12 +264,32 @@ func TestServeOperator(t *testing.T) {
 		}
 	}
 	token := c.link[strings.LastIndex(c.link, "/")+1:]
+	// As somebody may have pasted it. The client must not make it a clean path.
+	for _, path := range []string{"//setup/", "/x/../setup/", "/./Setup//", "/setup/x/"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.URL.Opaque = "//" + req.URL.Host + path + token
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
 	log := strings.Replace(c.said.String(), c.link, "", 1)
+	for line := range strings.Lines(log) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not a line of JSON: %s", line)
+		}
+	}
 	if strings.Contains(log, token) || strings.Contains(log, "lantern") {
 		t.Errorf("a secret is logged: %s", log)
 	}
-	if !strings.Contains(log, `"path":"/setup/…"`) {
-		t.Errorf("no request is logged: %s", log)
+	for _, want := range []string{`"path":"/setup/…"`, `"path":"/Setup/…"`} {
+		if !strings.Contains(log, want) {
+			t.Errorf("no %s is logged: %s", want, log)
+		}
 	}
 }
 

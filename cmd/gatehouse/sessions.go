@@ -224,6 +224,12 @@ type auditCmd struct {
 }
 
 func (c *auditCmd) Run(ctx context.Context, std streams) error {
+	if c.Since < 0 {
+		return usageError{fmt.Errorf("--since %v: say how long ago, such as 24h", c.Since)}
+	}
+	if c.Limit < 0 {
+		return usageError{fmt.Errorf("--limit %d: give a number, 0 for all", c.Limit)}
+	}
 	return c.with(ctx, func(o *operator) error {
 		q := account.LogQuery{Kind: account.Kind(c.Kind)}
 		if c.Since > 0 {
@@ -253,6 +259,18 @@ func (c *auditCmd) Run(ctx context.Context, std streams) error {
 				return err
 			}
 		}
+		// Applications may have kinds of their own in the log, so that others than
+		// ours are no mistake before there is nothing of them.
+		if n == 0 && c.Kind != "" && !slices.Contains(signin.Kinds(), q.Kind) {
+			fmt.Fprintf(std.err, "Nothing in the log is of the kind %q; did you mean %q?\n", c.Kind, nearest(c.Kind, kindNames()))
+		}
 		return t.end()
 	})
+}
+
+func kindNames() (all []string) {
+	for _, k := range signin.Kinds() {
+		all = append(all, string(k))
+	}
+	return all
 }

@@ -61,7 +61,7 @@ type settings struct {
 
 	Metrics        string        `default:"127.0.0.1:9001" placeholder:"HOST:PORT" help:"Where /metrics, /healthz and /readyz are, or off (${default})."`
 	AuditRetention time.Duration `name:"audit-retention" default:"2160h" placeholder:"TIME" help:"How long the log is kept (${default}, 90 days)."`
-	LogFormat      string        `name:"log-format" default:"text" enum:"text,json" help:"Of what goes to standard error: text, json (${default})."`
+	LogFormat      string        `name:"log-format" default:"text" enum:"text,json" help:"Of what a server says on standard error: text, json (${default})."`
 	LogLevel       string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"From which level on: debug, info, warn, error (${default})."`
 }
 
@@ -216,7 +216,8 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// secretIn returns the text of a file that holds a secret, without the line's end.
+// secretIn returns the text of a file that holds a secret, without the line's end and
+// the mark with which some programs of Windows begin.
 func secretIn(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -237,7 +238,7 @@ func readSecret(r io.Reader) (string, error) {
 	if len(b) > maxSecret {
 		return "", fmt.Errorf("larger than %d bytes: that is no password", maxSecret)
 	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return strings.TrimRight(strings.TrimPrefix(string(b), "\ufeff"), "\r\n"), nil
 }
 
 // configured are the commands that settings from outside of the command line are
@@ -285,17 +286,19 @@ func (c *configCheckCmd) Run(ctx context.Context, std streams) error {
 		sessions: memory.New(memory.Config{Logger: quiet}), people: people, log: people, throttle: throttle.NewTable(1),
 	}}
 	defer s.close()
-	proxies, err := s.check()
+	proxies, err := s.check(ctx)
 	if err != nil {
 		return err
 	}
-	l := new(listeners)
-	if l.host, l.port, err = hostPort(ctx, s.Listen); err != nil {
+	certificates, err := s.tls(ctx)
+	if err != nil {
 		return err
 	}
-	if l.tls, err = s.tls(ctx); err != nil {
+	l, _, err := resolve(ctx, s.Listen, s.private(certificates != nil, proxies))
+	if err != nil {
 		return err
 	}
+	l.tls = certificates
 	if s.PublicURL == "" {
 		s.PublicURL = s.urlOf(l)
 	}
@@ -313,6 +316,14 @@ type configShowCmd struct {
 // Run prints settings with what they mean. There is no secret among them: those are
 // in files.
 func (c *configShowCmd) Run(std streams) error {
+	for _, one := range [][2]string{{"database", c.Database}, {"sessions", c.Sessions}, {"smtp", c.SMTP}} {
+		if !strings.Contains(one[1], "://") {
+			continue // a file
+		}
+		if _, err := plainAddress(one[0], one[1]); err != nil {
+			return err
+		}
+	}
 	v := reflect.ValueOf(c.settings)
 	for f, value := range v.Fields() {
 		help := strings.ReplaceAll(f.Tag.Get("help"), "${default}", f.Tag.Get("default"))

@@ -47,9 +47,6 @@ func (s *server) open(ctx context.Context) (*stores, error) {
 		}
 		all.sessions, all.people, all.log, all.once, all.throttle = store, store.Accounts(), store.Accounts(), store, store.Throttle()
 	} else {
-		if strings.Contains(s.Database, "://") {
-			return nil, usageError{errors.New("--database is a file, or postgres://USER@HOST/DATABASE")}
-		}
 		store, err := sqlite.Open(ctx, sqlite.Config{Path: s.Database, Logger: s.log})
 		if err != nil {
 			return nil, err
@@ -71,18 +68,28 @@ func (s *server) open(ctx context.Context) (*stores, error) {
 	return all, nil
 }
 
-// address parses that of a server. A password in it would be seen in the list of
-// processes; it comes from a file.
-func address(setting, text, passwordFile string) (*url.URL, error) {
+// plainAddress parses the address of a server. A password in it would be seen in the
+// list of processes, and by whoever is shown the settings; it comes from a file.
+func plainAddress(setting, text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--%s is not an address", setting)} // not quoted: there may be a password in it
 	}
-	if _, ok := u.User.Password(); ok {
+	_, found := u.User.Password()
+	for key := range u.Query() { // sslpassword is one too
+		found = found || strings.Contains(strings.ToLower(key), "password")
+	}
+	if found {
 		return nil, usageError{fmt.Errorf("--%s: put the password into a file, and give --%s-password-file", setting, setting)}
 	}
-	if passwordFile == "" {
-		return u, nil
+	return u, nil
+}
+
+// address is that with the password of the file, if there is one.
+func address(setting, text, passwordFile string) (*url.URL, error) {
+	u, err := plainAddress(setting, text)
+	if err != nil || passwordFile == "" {
+		return u, err
 	}
 	secret, err := secretIn(passwordFile)
 	if err != nil {
@@ -92,14 +99,59 @@ func address(setting, text, passwordFile string) (*url.URL, error) {
 	return u, nil
 }
 
-func (s *server) openPostgres(ctx context.Context) (*postgres.Store, error) {
+// checkStores says what is wrong with the stores' settings, without reaching a server.
+func (s *settings) checkStores() error {
+	switch {
+	case s.Database == "":
+		return usageError{errDatabase}
+	case isPostgres(s.Database):
+		if _, err := s.postgres(); err != nil {
+			return err
+		}
+	case strings.Contains(s.Database, "://"):
+		return usageError{errDatabase}
+	}
+	if s.Sessions == "" {
+		return nil
+	}
+	_, err := s.redis()
+	return err
+}
+
+var errDatabase = errors.New("--database is a file, or postgres://USER@HOST/DATABASE")
+
+func (s *settings) postgres() (*pgxpool.Config, error) {
 	u, err := address("database", s.Database, s.DatabasePasswordFile)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := pgxpool.New(ctx, u.String())
+	cfg, err := pgxpool.ParseConfig(u.String())
 	if err != nil {
 		return nil, usageError{errors.New("--database is not like postgres://USER@HOST/DATABASE")} // the reason may quote the password
+	}
+	return cfg, nil
+}
+
+func (s *settings) redis() (rueidis.ClientOption, error) {
+	u, err := address("sessions", s.Sessions, s.SessionsPasswordFile)
+	if err != nil {
+		return rueidis.ClientOption{}, err
+	}
+	option, err := rueidis.ParseURL(u.String())
+	if err != nil {
+		return option, usageError{errors.New("--sessions is not like redis://HOST:6379")}
+	}
+	return option, nil
+}
+
+func (s *server) openPostgres(ctx context.Context) (*postgres.Store, error) {
+	cfg, err := s.postgres()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("--database: %w", err)
 	}
 	s.onClose(pool.Close)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -108,13 +160,9 @@ func (s *server) openPostgres(ctx context.Context) (*postgres.Store, error) {
 }
 
 func (s *server) openRedis(ctx context.Context) (*redis.Store, error) {
-	u, err := address("sessions", s.Sessions, s.SessionsPasswordFile)
+	option, err := s.redis()
 	if err != nil {
 		return nil, err
-	}
-	option, err := rueidis.ParseURL(u.String())
-	if err != nil {
-		return nil, usageError{errors.New("--sessions is not like redis://HOST:6379")}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

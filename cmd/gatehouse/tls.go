@@ -22,7 +22,7 @@ import (
 // tls is how connections are secured; nil if they are not.
 func (s *server) tls(ctx context.Context) (*tls.Config, error) {
 	switch {
-	case len(s.ACMEHost) > 0 && s.TLSCert != "":
+	case len(s.ACMEHost) > 0 && (s.TLSCert != "" || s.TLSKey != ""):
 		return nil, usageError{errors.New("--acme-host and --tls-cert are two ways to the same end: give one")}
 	case len(s.ACMEHost) > 0:
 		return s.acme()
