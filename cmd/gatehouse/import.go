@@ -83,7 +83,7 @@ func (c *userImportCmd) Run(ctx context.Context, std streams) error {
 			}
 			if err != nil {
 				bad++
-				fmt.Fprintf(std.err, "line %d: %v\n", n, err)
+				fmt.Fprintf(std.err, "line %d: %s\n", n, brief(err.Error()))
 				continue
 			}
 			if good++; good%1000 == 0 {
@@ -100,6 +100,16 @@ func (c *userImportCmd) Run(ctx context.Context, std streams) error {
 		}
 		return nil
 	})
+}
+
+// brief is the beginning of a text that may be long, such as a line of a file that
+// somebody has named by mistake.
+func brief(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // open returns the file. What comes from elsewhere, and when it likes, is read before
@@ -351,7 +361,7 @@ func header(text string) ([]string, error) {
 	for i := range head {
 		head[i] = strings.ToLower(strings.TrimSpace(head[i]))
 		if !slices.Contains(columns, head[i]) {
-			return nil, fmt.Errorf("%q is no column; did you mean %q?", head[i], nearest(head[i], columns))
+			return nil, fmt.Errorf("%q is no column; did you mean %q?", brief(head[i]), nearest(brief(head[i]), columns))
 		}
 		if slices.Contains(head[:i], head[i]) {
 			return nil, fmt.Errorf("the column %q is there twice", head[i])

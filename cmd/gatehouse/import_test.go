@@ -51,6 +51,18 @@ func TestImportText(t *testing.T) {
 	}
 }
 
+// TestImportBrief: a file that is none of people does not fill the screen.
+func TestImportBrief(t *testing.T) {
+	for n, one := range people(strings.NewReader(strings.Repeat("界", maxLine/4) + "\nalex\n")) {
+		if n != 1 || one.err == nil || badLine(one.err) || len(one.err.Error()) > 1000 {
+			t.Errorf("line %d: %v", n, one.err)
+		}
+	}
+	if s := brief(strings.Repeat("界", 100)); len(s) > 203 || !strings.HasSuffix(s, "界…") || brief("short") != "short" {
+		t.Errorf("%q", s)
+	}
+}
+
 // FuzzImport: every line is read or refused, under its number.
 func FuzzImport(f *testing.F) {
 	f.Add("name,email\nalex,a@example.com\n\"quoted\nname\",\n")
