@@ -22,6 +22,9 @@ var (
 	// ErrFull says that the store has no room for the change. A record that
 	// it would have changed is as it was.
 	ErrFull = errors.New("session: store is full")
+	// ErrInvalidDelta says that a [Delta] contradicts itself: it both creates
+	// and renames. Nothing has changed.
+	ErrInvalidDelta = errors.New("session: a delta cannot create a record and rename it")
 )
 
 // An ID names a record in the store: the SHA-256 of the cookie's value exactly
@@ -108,7 +111,7 @@ type Delta struct {
 	Create bool
 
 	// Rename, unless zero, is the record's ID from now on. The old ID is
-	// unknown from the same instant.
+	// unknown from the same instant. It excludes Create.
 	Rename ID
 
 	// If lists what must hold for anything to change: each key has exactly
@@ -129,9 +132,12 @@ type Delta struct {
 
 // A Store keeps records. All methods may be called concurrently, and honour the
 // context's end by giving up with its error (a store in memory need not look).
-// Every method is atomic: other callers see all of it or nothing, and an error
-// means that nothing has changed, or, where the connection to a remote store
-// broke, that nobody can know.
+// Every method is atomic: other callers see all of it or nothing.
+//
+// After one of the errors of this package nothing has changed. After any other
+// error the outcome is unknown: the change may have been applied, or may still
+// be applied shortly. That includes the error of a context that ended while the
+// store was at work and a connection that broke.
 //
 // A record whose [Record.Deadline] has passed does not exist for any method,
 // whether or not it has been removed yet.
@@ -146,6 +152,8 @@ type Store interface {
 	// should not and does or if the new name is taken, and ErrConflict if a
 	// condition fails. The delta is only read, and only during the call.
 	//
+	// Before all others comes ErrInvalidDelta.
+	//
 	// A store that keeps records under their handles may take an ID for taken
 	// whose handle is: with random IDs that never happens.
 	Commit(ctx context.Context, id ID, d *Delta) error
@@ -154,12 +162,26 @@ type Store interface {
 	Delete(ctx context.Context, id ID) error
 }
 
+// Validate returns [ErrInvalidDelta] if the delta contradicts itself, for stores
+// to use.
+func (d *Delta) Validate() error {
+	if d.Create && d.Rename != (ID{}) {
+		return ErrInvalidDelta
+	}
+	return nil
+}
+
 // A Query selects sessions. The zero Query selects none and is refused, so that
 // an owner who is empty by mistake does not become everybody.
 type Query struct {
 	Owner string // sessions of this owner
 	Label Label  // sessions with this label, of that owner if both are given
-	All   bool   // every session; Owner and Label are then empty
+	All   bool   // every session; the others are then zero
+
+	// SignedIn selects sessions that have an owner, with Label those of them
+	// that have the label. Its cost does not depend on how many anonymous
+	// sessions there are.
+	SignedIn bool
 
 	// Fields asks for the values too. A store may give them unasked.
 	Fields bool
@@ -171,20 +193,20 @@ func (q *Query) Match(r *Record) bool {
 	if q.All {
 		return true
 	}
-	if q.Owner != "" && q.Owner != r.Owner {
+	if q.Owner != "" && q.Owner != r.Owner || q.SignedIn && r.Owner == "" {
 		return false
 	}
 	if q.Label.Name == "" {
-		return q.Owner != ""
+		return q.Owner != "" || q.SignedIn
 	}
 	return slices.Contains(r.Labels, q.Label)
 }
 
 // ErrQuery says that a [Query] selects nothing or is contradictory.
-var ErrQuery = errors.New("session: a query needs an owner, a label or All, and All stands alone")
+var ErrQuery = errors.New("session: a query needs an owner, a label, SignedIn or All, and All stands alone")
 
 func (q *Query) validate() error {
-	named := q.Owner != "" || q.Label != Label{}
+	named := q.Owner != "" || q.SignedIn || q.Label != Label{}
 	if q.All == named || (q.Label != Label{} && (q.Label.Name == "" || q.Label.Value == "")) {
 		return ErrQuery
 	}

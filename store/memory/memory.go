@@ -14,6 +14,7 @@ import (
 	"iter"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -150,6 +151,9 @@ func (s *Store) Delete(_ context.Context, id session.ID) error {
 
 // Commit implements [session.Store].
 func (s *Store) Commit(_ context.Context, id session.ID, d *session.Delta) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
 	from := s.shard(id[:])
 	to := from
 	newID := id
@@ -256,9 +260,13 @@ func (s *Store) Find(_ context.Context, h session.Handle) (session.Record, error
 }
 
 // List implements [session.Lister]. What a query by owner or label yields was all
-// there at one moment; All goes through the store in small steps.
+// there at one moment; All and SignedIn go through the store in small steps.
 func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
+		if q.SignedIn && q.Owner == "" && q.Label.Name == "" {
+			s.listSignedIn(ctx, q.Fields, yield)
+			return
+		}
 		if !q.All {
 			for _, r := range s.named(&q) {
 				if !yield(r, nil) {
@@ -279,6 +287,28 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 					if !yield(r, nil) {
 						return
 					}
+				}
+			}
+		}
+	}
+}
+
+// listSignedIn notes the IDs of one shard's records that have an owner, and then
+// reads them a few at a time.
+func (s *Store) listSignedIn(ctx context.Context, fields bool, yield func(session.Record, error) bool) {
+	var ids []session.ID
+	var batch []session.Record
+	for i := range s.shards {
+		ids = s.shards[i].signedIn(ids[:0])
+		for some := range slices.Chunk(ids, listStep) {
+			if err := ctx.Err(); err != nil {
+				yield(session.Record{}, err)
+				return
+			}
+			batch = s.shards[i].records(batch[:0], some, fields)
+			for _, r := range batch {
+				if r.Owner != "" && !yield(r, nil) {
+					return
 				}
 			}
 		}

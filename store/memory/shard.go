@@ -433,6 +433,32 @@ func (s *shard) list(dst []session.Record, from uint64, fields bool) ([]session.
 	return dst, to
 }
 
+// signedIn appends the IDs of the records that have an owner.
+func (s *shard) signedIn(dst []session.ID) []session.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for class := range s.pools[owned] {
+		p := &s.pools[owned][class]
+		for i := range p.n {
+			dst = append(dst, session.ID(s.block(p.place(i, class))[:32]))
+		}
+	}
+	return dst
+}
+
+// records appends those of the records with these IDs that are still there.
+func (s *shard) records(dst []session.Record, ids []session.ID, fields bool) []session.Record {
+	now := millis(time.Now())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range ids {
+		if at, ok := s.find(ids[i][:]); ok && live(s.block(at), now) {
+			dst = append(dst, s.record(at, fields))
+		}
+	}
+	return dst
+}
+
 // named appends the records that a query by owner or label selects. The lock is
 // held.
 func (s *shard) named(dst []session.Record, q *session.Query, now int64) []session.Record {

@@ -140,7 +140,7 @@ func (r *replay) delta(id session.ID) *session.Delta {
 		d.Expires = r.ago(50 - 20*int(r.next()%16)) // from 50 minutes ago
 	}
 	if flags&8 != 0 && clocks&128 != 0 {
-		d.Rename = r.id(r.next())
+		d.Rename = r.id(r.next()) // if it is a creation too, it is refused
 	}
 	if flags&16 != 0 {
 		owner := r.name(r.next())
@@ -224,6 +224,10 @@ func (r *replay) step() {
 		if lister != nil {
 			r.list(lister, q)
 		}
+	case 7:
+		if lister != nil {
+			r.list(lister, session.Query{SignedIn: true, Fields: op&128 != 0})
+		}
 	case 6:
 		if s, ok := r.store.(session.Sweeper); ok {
 			r.sweep(s)
@@ -275,6 +279,8 @@ func (r *replay) live(id session.ID) bool {
 func (r *replay) commit(id session.ID, d *session.Delta) error {
 	live := r.live(id)
 	switch {
+	case d.Create && d.Rename != session.ID{}:
+		return session.ErrInvalidDelta
 	case d.Create && live:
 		return session.ErrExists
 	case !d.Create && !live:
@@ -394,7 +400,7 @@ func (r *replay) list(l session.Lister, q session.Query) {
 		}
 	}
 	for rec, err := range l.List(r.t.Context(), q) {
-		if err == nil && q.All && !r.own(rec.ID) {
+		if err == nil && (q.All || q.SignedIn && q.Owner == "") && !r.own(rec.ID) {
 			continue
 		}
 		if !q.Fields {

@@ -79,6 +79,7 @@ func Run(t *testing.T, cfg Config) {
 		{"DeltaOnly", (*suite).deltaOnly, nil},
 		{"Conditions", (*suite).conditions, nil},
 		{"Delete", (*suite).delete, nil},
+		{"CreateAndRename", (*suite).createAndRename, nil},
 		{"Rename", (*suite).rename, nil},
 		{"RenameIsAtomic", (*suite).renameIsAtomic, nil},
 		{"Idle", (*suite).idle, nil},
@@ -375,6 +376,28 @@ func (s *suite) rename() {
 
 // renameIsAtomic: of many who rename at once one succeeds, and nobody ever sees
 // both names.
+// createAndRename: a delta that creates and renames is refused before anything
+// else is looked at.
+func (s *suite) createAndRename() {
+	taken := s.made(f("a", `1`))
+	for _, id := range []session.ID{newID(), taken} {
+		for _, to := range []session.ID{newID(), taken, id} {
+			d := s.delta(f("a", `2`))
+			d.Rename = to
+			d.If = []session.Field{f("a", `3`)}
+			if err := s.store.Commit(s.ctx, id, d); !errors.Is(err, session.ErrInvalidDelta) {
+				s.Errorf("Commit with Create and Rename: %v, want %v", err, session.ErrInvalidDelta)
+			}
+			for _, absent := range []session.ID{id, to} {
+				if absent != taken {
+					s.absent(absent)
+				}
+			}
+		}
+	}
+	s.has(taken, f("a", `1`))
+}
+
 func (s *suite) renameIsAtomic() {
 	for range s.Rounds {
 		id := s.made(f("a", `1`))
@@ -811,11 +834,21 @@ func (s *suite) list() {
 				s.Errorf("List(%+v) misses a record", q)
 			}
 		}
-		if !q.All && len(got) != len(want) {
+		exact := !q.All && (!q.SignedIn || q.Owner != "" || q.Label.Name != "") // others may use the store
+		if exact && len(got) != len(want) {
 			s.Errorf("List(%+v) yields %d records, want %d", q, len(got), len(want))
+		}
+		for id, r := range got {
+			if !q.Match(&r) {
+				s.Errorf("List(%+v) yields %v: %s", q, id.Handle(), describe(r))
+			}
 		}
 	}
 	check(session.Query{All: true}, ids...)
+	check(session.Query{SignedIn: true}, a1, a2, b1, b2)
+	check(session.Query{SignedIn: true, Fields: true}, a1, a2, b1, b2)
+	check(session.Query{SignedIn: true, Owner: alice}, a1, a2)
+	check(session.Query{SignedIn: true, Label: phone}, a1, b1)
 	check(session.Query{Owner: alice}, a1, a2)
 	check(session.Query{Owner: bob}, b1, b2)
 	check(session.Query{Owner: "nobody" + alice})
@@ -823,7 +856,7 @@ func (s *suite) list() {
 	check(session.Query{Owner: alice, Label: phone}, a1)
 	check(session.Query{Owner: bob, Label: tablet})
 	for _, fields := range []bool{false, true} {
-		for _, q := range []session.Query{{Owner: alice, Fields: fields}, {Label: phone, Fields: fields}, {All: true, Fields: fields}} {
+		for _, q := range []session.Query{{Owner: alice, Fields: fields}, {Label: phone, Fields: fields}, {All: true, Fields: fields}, {SignedIn: true, Fields: fields}} {
 			for id, r := range s.listed(q) {
 				if !slices.Contains(ids[300:], id) {
 					continue
@@ -839,7 +872,7 @@ func (s *suite) list() {
 		}
 	}
 	// Who has seen enough gets no more.
-	for _, q := range []session.Query{{Owner: alice}, {Label: phone}, {All: true}} {
+	for _, q := range []session.Query{{Owner: alice}, {Label: phone}, {All: true}, {SignedIn: true}} {
 		n := 0
 		s.lister().List(s.ctx, q)(func(session.Record, error) bool { n++; return false })
 		if n != 1 {
@@ -853,8 +886,14 @@ func (s *suite) list() {
 	check(session.Query{Label: tablet}, renamed, a2)
 	s.commit(x, &session.Delta{Owner: &alice})
 	check(session.Query{Owner: alice}, renamed, a2, x)
+	check(session.Query{SignedIn: true}, renamed, a2, x, b1, b2)
 	s.deleted(a2, nil)
 	check(session.Query{Owner: alice}, renamed, x)
+	nobody := ""
+	s.commit(b2, &session.Delta{Owner: &nobody})
+	if got := s.listed(session.Query{SignedIn: true}); !has(got, renamed, x, b1) || has(got, a2) || has(got, b2) {
+		s.Errorf("List of the signed in does not follow Delete, or an owner that is taken away")
+	}
 	s.commit(renamed, &session.Delta{Set: []session.Field{f("large", `"`+strings.Repeat("x", 10000)+`"`)}})
 	check(session.Query{Owner: alice}, renamed, x)
 
@@ -866,11 +905,23 @@ func (s *suite) list() {
 
 	ctx, cancel := context.WithCancel(s.ctx)
 	cancel()
-	for _, err := range s.lister().List(ctx, session.Query{All: true}) {
-		if !errors.Is(err, context.Canceled) {
-			s.Errorf("List with a context that has ended: %v", err)
+	for _, q := range []session.Query{{All: true}, {SignedIn: true}} {
+		for _, err := range s.lister().List(ctx, q) {
+			if !errors.Is(err, context.Canceled) {
+				s.Errorf("List(%+v) with a context that has ended: %v", q, err)
+			}
 		}
 	}
+}
+
+// has reports whether all the records are among those that were listed.
+func has(listed map[session.ID]session.Record, ids ...session.ID) bool {
+	for _, id := range ids {
+		if _, ok := listed[id]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // listAll: a list ends with the last record and no sooner.
@@ -903,6 +954,7 @@ func (s *suite) listAll() {
 	}{
 		{session.Query{Owner: owner}, ids[:some]},
 		{session.Query{Label: label}, ids[some : 2*some]},
+		{session.Query{SignedIn: true}, ids[:some]},
 		{session.Query{All: true}, ids[:]},
 		{session.Query{All: true, Fields: true}, ids[:]},
 	} {
@@ -912,7 +964,7 @@ func (s *suite) listAll() {
 				listed++
 			}
 		}
-		if listed != len(c.want) || !c.q.All && len(got) != listed {
+		if listed != len(c.want) || !c.q.All && !c.q.SignedIn && len(got) != listed {
 			s.Errorf("List(%+v) yields %d of %d records, %d in all", c.q, listed, len(c.want), len(got))
 		}
 	}
