@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -31,6 +32,7 @@ type cookie struct {
 	name       string
 	attributes string // from "; Path" on
 	persistent bool
+	former     []string // names that are read if there is no cookie of name
 }
 
 func newCookie(cfg Config) (cookie, error) {
@@ -38,11 +40,8 @@ func newCookie(cfg Config) (cookie, error) {
 	if c.name == "" {
 		c.name = "session"
 	}
-	for _, r := range c.name {
-		// RFC 9110 section 5.6.2, token.
-		if r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) {
-			return c, fmt.Errorf("session: Config.Name %q: %q cannot stand in a cookie's name", cfg.Name, r)
-		}
+	if err := checkCookieName(c.name); err != nil {
+		return c, fmt.Errorf("session: Config.Name %q: %w", cfg.Name, err)
 	}
 	for _, p := range []string{hostPrefix, "__Secure-", "__Http-", "__Host-Http-"} {
 		if len(c.name) >= len(p) && strings.EqualFold(c.name[:len(p)], p) {
@@ -67,42 +66,96 @@ func newCookie(cfg Config) (cookie, error) {
 	default:
 		return c, fmt.Errorf("session: Config.SameSite %d is not Lax, Strict or None", cfg.SameSite)
 	}
+	if cfg.Partitioned {
+		if cfg.Insecure {
+			return c, errors.New("session: Config.Partitioned needs https: browsers drop such a cookie without Secure")
+		}
+		c.attributes += "; Partitioned"
+	}
+	for _, name := range cfg.FormerNames {
+		if err := checkCookieName(name); err != nil || name == "" {
+			return c, fmt.Errorf("session: Config.FormerNames: %q: %w", name, cmp.Or(err, errors.New("a cookie has a name")))
+		}
+		if name == c.name {
+			return c, fmt.Errorf("session: Config.FormerNames: %q is the cookie's present name", name)
+		}
+	}
+	c.former = cfg.FormerNames
 	return c, nil
 }
 
-// read returns the value that the request's Cookie header fields hold, without
-// allocating, or "" and why there is none that can be used.
+// checkCookieName asks for a token of RFC 9110 section 5.6.2.
+func checkCookieName(name string) error {
+	for _, r := range name {
+		if r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) {
+			return fmt.Errorf("%q cannot stand in a cookie's name", r)
+		}
+	}
+	return nil
+}
+
+// read returns the value of the request's cookie, without allocating, or "" and
+// why there is none that can be used. It is under the present name or, if there
+// is none, under a former one, which is then returned too.
+func (c *cookie) read(h http.Header) (value, former string, err error) {
+	if value, err = readCookie(h, c.name); value != "" || errors.Is(err, errDuplicate) {
+		return value, "", err
+	}
+	for _, name := range c.former {
+		v, formerErr := readCookie(h, name)
+		if v != "" {
+			return v, name, nil
+		}
+		err = cmp.Or(err, formerErr)
+	}
+	return "", "", err
+}
+
+// readCookie returns the value of the cookie of this name. Values that are not
+// of our form are another program's, of this host or of a path: they do not
+// count if one of ours is there too. Of two of ours nothing tells which of them
+// an attacker has planted.
 //
 // It does not go through [http.Request.Cookie], which hides that there are two,
 // and that one of them does not parse.
-func (c *cookie) read(h http.Header) (string, error) {
-	value, found := "", false
+func readCookie(h http.Header, cookieName string) (value string, err error) {
 	for _, line := range h["Cookie"] {
 		for line != "" {
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
 			name, v, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
-			if strings.TrimRight(name, " \t") != c.name {
-				continue
-			}
-			if found {
+			switch {
+			case strings.TrimRight(name, " \t") != cookieName:
+			case !wellFormed(v):
+				err = errMalformed
+			case value != "":
 				return "", errDuplicate
+			default:
+				value = v
 			}
-			value, found = v, true
 		}
 	}
-	if !found {
-		return "", nil
+	if value != "" {
+		return value, nil
 	}
-	if len(value) != valueLen {
-		return "", errMalformed
+	return "", err
+}
+
+// wellFormed reports whether a cookie's value is of the form that newValue or
+// anonymousKeys.issue give it.
+func wellFormed(value string) bool {
+	switch {
+	case len(value) == anonymousLen && value[0] == anonymousPrefix:
+		value = value[1:]
+	case len(value) != valueLen:
+		return false
 	}
-	for i := range valueLen {
+	for i := range len(value) {
 		if !inBase64URL(value[i]) {
-			return "", errMalformed
+			return false
 		}
 	}
-	return value, nil
+	return true
 }
 
 func inBase64URL(c byte) bool {
@@ -120,9 +173,23 @@ func (c *cookie) set(h http.Header, value string, expires, now time.Time) {
 	case c.persistent:
 		line += "; Max-Age=" + strconv.FormatInt(max(1, int64(expires.Sub(now)/time.Second)), 10)
 	}
+	setLine(h, c.name, line)
+}
+
+// forget tells the browser to forget the cookie of a former name. Browsers take
+// a change of a __Host- or __Secure- cookie only with Secure.
+func (c *cookie) forget(h http.Header, name string) {
+	line := name + "=; Path=/; HttpOnly; Max-Age=0"
+	if strings.HasPrefix(name, "__") {
+		line += "; Secure"
+	}
+	setLine(h, name, line)
+}
+
+func setLine(h http.Header, cookieName, line string) {
 	lines := h["Set-Cookie"]
 	for i, l := range lines {
-		if name, _, _ := strings.Cut(l, "="); name == c.name {
+		if name, _, _ := strings.Cut(l, "="); name == cookieName {
 			lines[i] = line
 			return
 		}
@@ -140,16 +207,23 @@ func newValue() (string, ID) {
 	return string(text[:]), ID(sha256.Sum256(text[:]))
 }
 
-func idOf(value string) ID {
+// derivedValue returns the value that follows from a key, and its ID.
+func derivedValue(key [32]byte) (string, ID) {
+	raw := sha256.Sum256(append([]byte("gatehouse session identifier\x00"), key[:]...))
 	var text [valueLen]byte
-	copy(text[:], value)
-	return sha256.Sum256(text[:])
+	base64.RawURLEncoding.Encode(text[:], raw[:])
+	return string(text[:]), sha256.Sum256(text[:])
 }
 
-// secretOf derives a secret from the cookie's value. A hash of one block over
-// the purpose and 256 random bits of fixed length is a sound key derivation:
-// the values cannot be told from random ones by whoever lacks the cookie, and
-// say nothing of each other or of the ID.
+func idOf(value string) ID {
+	var text [anonymousLen]byte
+	return sha256.Sum256(text[:copy(text[:], value)])
+}
+
+// secretOf derives a secret from the cookie's value. A hash over 128 random bits
+// or more and the purpose is a sound key derivation: without the cookie, the
+// results cannot be told from random ones, and say nothing of each other or of
+// the ID. Where the value ends its first byte tells.
 func secretOf(value, purpose string) [32]byte {
 	var stack [128]byte
 	b := append(stack[:0], "gatehouse session secret\x00"...)

@@ -308,7 +308,7 @@ func TestForeignIdentifiers(t *testing.T) {
 		{"twice", []string{c + "; " + c}},
 		{"twice, one forged", []string{c + "; __Host-session=" + other}},
 		{"twice, in two fields", []string{"__Host-session=" + other, c}},
-		{"twice, one empty", []string{"__Host-session=; " + c}},
+		{"twice, and another program's", []string{"__Host-session=x; " + c + "; " + c}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := a.do("/get", test.cookies...)
@@ -1315,7 +1315,7 @@ func TestUpdateInANewSession(t *testing.T) {
 
 func TestPersistentFollowsTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newApp(t, session.Config{Persistent: true})
+		a := newApp(t, session.Config{Persistent: true, MaxAbsolute: 30 * 24 * time.Hour})
 		a.handle("/long", func(s *session.Session, _ http.ResponseWriter, _ *http.Request) {
 			s.SetTimeouts(0, 30*24*time.Hour)
 		})

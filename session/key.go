@@ -23,19 +23,45 @@ const zeroKey = "session: the zero Key is not usable: make one with NewKey"
 // Values are stored as JSON (RFC 8259), each key by itself, so that other
 // programs can read them and a change of one type spoils one key. Get decodes
 // afresh each time: what it returns is the caller's own.
+//
+// Only types that come back as they went in can be a T. Where T has an interface
+// of type any in it, that holds only of values that JSON has itself: nil, bool,
+// float64, string, []any and map[string]any. Integers, and slices and maps of
+// such values, come back as those; all else is refused when it is set.
 type Key[T any] struct {
-	name string
+	name    string
+	dynamic bool // values are looked at before they are encoded
 }
 
 // NewKey returns the key of this name. Two keys of one name are one value.
 //
 // NewKey panics unless the name is 1 to 255 bytes of valid UTF-8 without
-// control characters.
+// control characters, and for a T that encoding/json would not bring back whole:
+// one with unexported fields, interfaces with methods, functions or channels in
+// it, or with only one of the methods MarshalJSON and UnmarshalJSON.
 func NewKey[T any](name string) Key[T] {
 	if err := checkName(name); err != nil || name == "" {
 		panic(fmt.Sprintf("session: key %q: 1 to %d bytes of UTF-8 without control characters", name, maxName))
 	}
-	return Key[T]{name}
+	dynamic, err := checkType(reflect.TypeFor[T]())
+	if err != nil {
+		panic(fmt.Sprintf("session: key %q: values of %v would not come back as they went in: %v", name, reflect.TypeFor[T](), err))
+	}
+	return Key[T]{name, dynamic}
+}
+
+// encode returns the value as JSON text, or [ErrValue].
+func (k Key[T]) encode(v T) (raw string, err error) {
+	if k.dynamic {
+		err = checkDynamic(reflect.ValueOf(&v).Elem(), false, 0)
+	}
+	if err == nil {
+		raw, err = encode(v)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+	}
+	return raw, nil
 }
 
 func checkName(s string) error {
@@ -87,10 +113,7 @@ func (k Key[T]) From(i Info) (T, bool) {
 // Set stores the value when the session is next committed. If there is no
 // session, one begins. A value that cannot be encoded makes that commit fail.
 func (k Key[T]) Set(s *Session, v T) {
-	raw, err := encode(v)
-	if err != nil {
-		err = fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
-	}
+	raw, err := k.encode(v)
 	s.set(k.name, raw, err)
 }
 
@@ -126,11 +149,7 @@ func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) T) error {
 				s.unreadable(k.name, reflect.TypeFor[T]().String())
 			}
 		}
-		next, err := encode(f(v))
-		if err != nil {
-			return "", fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
-		}
-		return next, nil
+		return k.encode(f(v))
 	})
 }
 

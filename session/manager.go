@@ -1,12 +1,14 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -50,9 +52,33 @@ type Config struct {
 	// NIST SP 800-63B-4 section 5.1.1 advises against it.
 	Persistent bool
 
+	// FormerNames are full names that the cookie had before, such as "session"
+	// for a site that has gone from Insecure to https. A request without the
+	// cookie's present name is read under these, and its session gets a new
+	// identifier under the present name. A name without a prefix lets others
+	// plant a cookie, as Insecure does: give it for as long as old sessions last.
+	FormerNames []string
+
+	// Partitioned gives the cookie the attribute of this name (CHIPS): where the
+	// site is embedded in others, each of them has a session of its own. That
+	// needs SameSite None too.
+	Partitioned bool
+
+	// Keys, if any, keep those who only look out of the store: an anonymous
+	// session that holds no value has no record, and its identifier is proven by
+	// a MAC with the first key. The others verify too, so that keys can change.
+	// Each is 32 random bytes or more, the same on all machines and kept while
+	// sessions are: without its key, a page that is open loses its forms' tokens.
+	Keys [][]byte
+
 	// Idle and Absolute are the two clocks: 30 minutes and 24 hours if zero.
 	// [Session.SetTimeouts] changes them for one session.
 	Idle, Absolute time.Duration
+
+	// MaxIdle and MaxAbsolute are the most that SetTimeouts may ask for: Idle and
+	// Absolute if zero. They bound sessions that exist, too: one that was made
+	// under longer times ends by these.
+	MaxIdle, MaxAbsolute time.Duration
 
 	// Timeout bounds each call to the store but for listings, 5 seconds if
 	// zero. A store that does not heed its context is not bounded.
@@ -90,6 +116,8 @@ type Manager struct {
 
 	health health
 
+	anonymous *anonymousKeys // nil: every session has a record
+
 	sweeper   Sweeper // nil if the store is none
 	sweepAt   atomic.Int64
 	sweeping  atomic.Bool
@@ -113,6 +141,8 @@ func New(cfg Config) (*Manager, error) {
 		{"Idle", &cfg.Idle, 30 * time.Minute},
 		{"Absolute", &cfg.Absolute, 24 * time.Hour},
 		{"Timeout", &cfg.Timeout, 5 * time.Second},
+		{"MaxIdle", &cfg.MaxIdle, 0},
+		{"MaxAbsolute", &cfg.MaxAbsolute, 0},
 	} {
 		if *d.value < 0 {
 			return nil, fmt.Errorf("session: Config.%s is negative: %v", d.name, *d.value)
@@ -120,6 +150,11 @@ func New(cfg Config) (*Manager, error) {
 		if *d.value == 0 {
 			*d.value = d.def
 		}
+	}
+	cfg.MaxIdle, cfg.MaxAbsolute = cmp.Or(cfg.MaxIdle, cfg.Idle), cmp.Or(cfg.MaxAbsolute, cfg.Absolute)
+	if cfg.MaxIdle < cfg.Idle || cfg.MaxAbsolute < cfg.Absolute {
+		return nil, fmt.Errorf("session: Config.MaxIdle %v and MaxAbsolute %v are less than Idle %v and Absolute %v",
+			cfg.MaxIdle, cfg.MaxAbsolute, cfg.Idle, cfg.Absolute)
 	}
 	if cfg.MaxBytes < 0 {
 		return nil, fmt.Errorf("session: Config.MaxBytes is negative: %d", cfg.MaxBytes)
@@ -136,6 +171,9 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, store: cfg.Store, touchStep: time.Minute}
 	var err error
 	if m.cookie, err = newCookie(cfg); err != nil {
+		return nil, err
+	}
+	if m.anonymous, err = newAnonymousKeys(cfg, m.cookie.name); err != nil {
 		return nil, err
 	}
 	// Asked once: what a store can do does not change.
@@ -162,17 +200,47 @@ func Error(w http.ResponseWriter, _ *http.Request, err error) {
 	}
 }
 
-// Handler returns the middleware: inside next, [Manager.Load] works. When next
-// panics, what was not committed before is not stored; a panic that something
-// inside next recovers from is none here.
+// Handler returns the middleware: inside next, [Manager.Load] works. Inside
+// another Handler of the same Manager it does nothing.
+//
+// When next panics, what was not committed before is not stored, and what was
+// is: its cookie goes out with the answer of a handler outside that recovers. A
+// panic that something inside next recovers from is none here; that is to call
+// [Manager.Discard]. A panic after the answer had to be replaced by an error
+// page ends here and goes to the log, or the client would not get the page; so
+// does the [http.ErrAbortHandler] of a handler that could not write, as
+// [net/http/httputil.ReverseProxy].
+//
+// [http.TimeoutHandler] belongs inside. When its time is over, nothing of the
+// handler is stored that was not committed before. From outside it may drop the
+// answer, and the cookie with it, to a request that has just got another
+// identifier.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(contextKey{m}) != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
 		x := &exchange{m: m}
 		x.ctx = requestContext{r.Context(), x}
 		x.w.rw, x.w.x = w, x
 		x.r = r.WithContext(&x.ctx)
+		returned := false
+		defer func() {
+			switch {
+			case returned:
+			case !x.w.whole:
+				x.w.panicked()
+			default:
+				if problem := recover(); problem != nil && problem != http.ErrAbortHandler {
+					m.cfg.Logger.ErrorContext(r.Context(), "session: the handler panicked after an error page had replaced its answer",
+						"panic", problem, "stack", string(debug.Stack()))
+				}
+			}
+		}()
 		next.ServeHTTP(&x.w, x.r)
 		x.w.end()
+		returned = true
 	})
 }
 
@@ -209,6 +277,44 @@ func (m *Manager) Load(ctx context.Context) (*Session, error) {
 	return x.load(ctx)
 }
 
+// LoadPassive is Load for a request that does not show that the user is there,
+// such as one of a page that asks for news by itself: it does not keep the
+// session from being idle, whether it reads or changes something, unless it
+// signs in.
+func (m *Manager) LoadPassive(ctx context.Context) (*Session, error) {
+	s, err := m.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passive = true
+	return s, nil
+}
+
+// Discard drops what the request has changed in its session and not committed,
+// if it has loaded it: [Session.Discard] for middleware that recovers from a
+// panic of the handler.
+func (m *Manager) Discard(ctx context.Context) {
+	if x, ok := ctx.Value(contextKey{m}).(*exchange); ok {
+		if s := x.s.Load(); s != nil {
+			s.Discard()
+		}
+	}
+}
+
+// limit lowers the record's times to what is configured, and reports whether they
+// exceeded it.
+func (m *Manager) limit(r *Record) (lowered bool) {
+	if r.Idle > m.cfg.MaxIdle {
+		r.Idle, lowered = m.cfg.MaxIdle, true
+	}
+	if last := r.Created.Add(m.cfg.MaxAbsolute); last.Before(r.Expires) {
+		r.Expires, lowered = last, true
+	}
+	return lowered
+}
+
 // Info describes a session to those who watch over it.
 type Info struct {
 	Handle   Handle
@@ -234,6 +340,9 @@ func (m *Manager) List(ctx context.Context, q Query) iter.Seq2[Info, error] {
 				yield(Info{}, fmt.Errorf("session: list: %w", err))
 				return
 			}
+			if m.limit(&r) && !time.Now().Before(r.Deadline()) {
+				continue
+			}
 			if !yield(info(&r), nil) {
 				return
 			}
@@ -257,6 +366,9 @@ func (m *Manager) Find(ctx context.Context, h Handle) (Info, error) {
 	r, err := m.find(ctx, h)
 	if err != nil {
 		return Info{}, err
+	}
+	if m.limit(&r) && !time.Now().Before(r.Deadline()) {
+		return Info{}, fmt.Errorf("session: find %v: %w", h, ErrNotFound)
 	}
 	return info(&r), nil
 }
@@ -286,10 +398,10 @@ func (m *Manager) End(ctx context.Context, h Handle) error {
 	if err != nil {
 		return err
 	}
-	return m.end(ctx, &r)
+	return m.end(ctx, &r, Revoked)
 }
 
-func (m *Manager) end(ctx context.Context, r *Record) error {
+func (m *Manager) end(ctx context.Context, r *Record, reason Reason) error {
 	bounded := bound(ctx, m.cfg.Timeout)
 	defer bounded.stop()
 	err := m.store.Delete(bounded, r.ID)
@@ -299,7 +411,7 @@ func (m *Manager) end(ctx context.Context, r *Record) error {
 	if err != nil {
 		return fmt.Errorf("session: end %v: %w", r.ID.Handle(), err)
 	}
-	m.observe(ctx, Event{Kind: Ended, Reason: Revoked, Handle: r.ID.Handle(), Owner: r.Owner})
+	m.observe(ctx, Event{Kind: Ended, Reason: reason, Handle: r.ID.Handle(), Owner: r.Owner})
 	return nil
 }
 
@@ -321,7 +433,7 @@ func (m *Manager) EndAll(ctx context.Context, q Query, except ...Handle) (int, e
 				continue
 			}
 			found++
-			switch err := m.end(ctx, &r); {
+			switch err := m.end(ctx, &r, Revoked); {
 			case err == nil:
 				ended++
 			case !errors.Is(err, ErrNotFound):

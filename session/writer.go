@@ -24,6 +24,10 @@ type exchange struct {
 
 	s atomic.Pointer[Session] // nil until loaded
 
+	// inner is the context that Load was last called with, if that had a
+	// deadline: http.TimeoutHandler inside Manager.Handler gives it one.
+	inner atomic.Pointer[context.Context]
+
 	loading sync.Mutex
 	err     error // the store's when it could not be loaded
 }
@@ -43,6 +47,11 @@ func (c *requestContext) Value(key any) any {
 }
 
 func (x *exchange) load(ctx context.Context) (*Session, error) {
+	if ctx != context.Context(&x.ctx) {
+		if _, ok := ctx.Deadline(); ok {
+			x.inner.Store(&ctx)
+		}
+	}
 	if s := x.s.Load(); s != nil {
 		return s, nil
 	}
@@ -68,6 +77,14 @@ func (x *exchange) load(ctx context.Context) (*Session, error) {
 	return s, nil
 }
 
+// timedOut reports whether the time that the handler had is over: its own or, by
+// the context that it loaded the session with, that of a timeout inside.
+func (x *exchange) timedOut() (own, inside bool) {
+	inner := x.inner.Load()
+	return errors.Is(x.ctx.Context.Err(), context.DeadlineExceeded),
+		inner != nil && errors.Is((*inner).Err(), context.DeadlineExceeded)
+}
+
 // writer stands between the handler and the server so that the session is
 // committed before the header goes, whichever exit the handler takes. Every
 // method that can send the header calls begin; what is not one of them, such
@@ -77,16 +94,18 @@ type writer struct {
 	x      *exchange
 	going  atomic.Bool // the header goes, or has gone
 	failed error       // the answer was replaced by an error page
+	whole  bool        // and all of that page has been written
 }
 
-// begin commits and reports whether the handler's answer may go.
-func (w *writer) begin() bool {
+// begin commits and reports whether the handler's answer may go, which has this
+// status.
+func (w *writer) begin(status int) bool {
 	if w.going.Load() {
 		return w.failed == nil
 	}
 	w.going.Store(true)
 	if s := w.x.s.Load(); s != nil {
-		if err := s.finish(); err != nil {
+		if err := s.finish(status); err != nil {
 			w.refuse(s, err)
 			return false
 		}
@@ -96,34 +115,63 @@ func (w *writer) begin() bool {
 
 // finish is the commit before the header goes. From then on it is known to have
 // gone, also to the handler's other goroutines.
-func (s *Session) finish() error {
+func (s *Session) finish(status int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ctx := s.x.ctx.Context
+	s.abandon(status)
 	if err := s.commitOrTouch(ctx, s.now); err != nil {
 		s.m.failed(ctx, s.rec.ID.Handle(), err)
 		return err
 	}
 	s.sendCookie()
-	s.protect()
+	s.setCacheHeaders()
 	s.sent = true
 	s.m.sweepIfDue(s.now)
 	return nil
+}
+
+// abandon sees to it that of a handler that ran out of time nothing is stored
+// rather than half. What says that to the client, http.TimeoutHandler or the
+// handler itself, does it with an error. Where the time of the whole request is
+// over and the answer is another, it may not reach the client: the error page
+// replaces it, so that the client is not told of what was not stored.
+func (s *Session) abandon(status int) {
+	own, inside := s.x.timedOut()
+	failure := status >= 500 || status == http.StatusRequestTimeout
+	switch {
+	case own && s.changed() && !failure, (own || inside) && failure:
+	default:
+		return
+	}
+	s.abandoned = fmt.Errorf("session: the time of the request is over: %w", context.DeadlineExceeded)
+	if failure && s.changed() {
+		s.m.observe(s.x.ctx.Context, Event{Kind: Lost, Handle: s.rec.ID.Handle(), Err: s.abandoned})
+		s.discard()
+	}
 }
 
 // sendCookie puts into the header what the commits so far ask for. That waits
 // until the header goes: until then the handler may fill it, copy it, or clear
 // it, as httputil.ReverseProxy does after each informational answer.
 func (s *Session) sendCookie() {
-	if s.setsCookie {
-		s.m.cookie.set(s.x.w.rw.Header(), s.cookieValue, s.rec.Expires, time.Now())
+	if !s.setsCookie {
+		return
+	}
+	h, expires := s.x.w.rw.Header(), s.rec.Expires
+	if expires.IsZero() { // no record is needed
+		expires = s.now.Add(s.m.cfg.Absolute)
+	}
+	s.m.cookie.set(h, s.cookieValue, expires, time.Now())
+	if s.former != "" {
+		s.m.cookie.forget(h, s.former)
 	}
 }
 
-// protect keeps an answer that used the session out of caches, unless the handler
+// setCacheHeaders keeps an answer that used the session out of caches, unless the handler
 // said otherwise. One that sets the cookie has to be private and one that may
 // show a secret no-store, whatever the handler said.
-func (s *Session) protect() {
+func (s *Session) setCacheHeaders() {
 	h := s.x.w.rw.Header()
 	s.header = [2]string{"Cookie", "no-store"}
 	if vary := h["Vary"]; len(vary) == 0 {
@@ -168,6 +216,7 @@ func (w *writer) refuse(s *Session, err error) {
 	}
 	s.mu.Unlock()
 	w.x.m.cfg.Error(w.rw, w.x.r, err)
+	w.whole = true
 }
 
 // survives reports whether a header field stays when the answer is replaced by
@@ -188,7 +237,7 @@ func survives(name string) bool {
 // end runs when the handler has returned.
 func (w *writer) end() {
 	if !w.going.Load() {
-		w.begin()
+		w.begin(http.StatusOK)
 		return
 	}
 	s := w.x.s.Load()
@@ -199,10 +248,28 @@ func (w *writer) end() {
 	// cookie; if it does, the operator learns what the client cannot.
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.abandoned != nil {
+		return
+	}
 	ctx := w.x.ctx.Context
 	if err := s.commit(ctx); err != nil {
 		s.m.failed(ctx, s.rec.ID.Handle(), fmt.Errorf("%w (changed after the header was sent)", err))
 	}
+}
+
+// panicked runs when the handler panics. What is pending is dropped. The cookie
+// of what was committed goes out with the answer of a recoverer outside, if there
+// is one: without it the session would be lost.
+func (w *writer) panicked() {
+	s := w.x.s.Load()
+	if s == nil || w.going.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sendCookie()
+	s.setCacheHeaders()
+	s.sent = true
 }
 
 func (w *writer) Header() http.Header { return w.rw.Header() }
@@ -211,38 +278,56 @@ func (w *writer) WriteHeader(code int) {
 	switch {
 	case code >= 100 && code < 200 && code != http.StatusSwitchingProtocols && !w.going.Load():
 		w.rw.WriteHeader(code) // informational: the answer is still to come
-	case w.begin():
+	case w.begin(code):
 		w.rw.WriteHeader(code)
 	}
 }
 
 func (w *writer) Write(b []byte) (int, error) {
-	if !w.begin() {
+	if !w.begin(http.StatusOK) {
 		return 0, w.failed
 	}
 	return w.rw.Write(b)
 }
 
 func (w *writer) WriteString(s string) (int, error) {
-	if !w.begin() {
+	if !w.begin(http.StatusOK) {
 		return 0, w.failed
 	}
 	return io.WriteString(w.rw, s)
 }
 
-// ReadFrom keeps sendfile and splice within reach of io.Copy.
+// ReadFrom keeps sendfile and splice within reach of io.Copy. The header goes
+// with the first bytes and not before: where there are none, the handler may
+// still answer something else.
 func (w *writer) ReadFrom(src io.Reader) (int64, error) {
-	if !w.begin() {
-		return 0, w.failed
+	var n int64
+	if !w.going.Load() {
+		first := make([]byte, 512)
+		read, err := io.ReadAtLeast(src, first, 1)
+		if read == 0 {
+			if err == io.EOF {
+				err = nil
+			}
+			return 0, err
+		}
+		written, err := w.Write(first[:read])
+		if n = int64(written); err != nil {
+			return n, err
+		}
 	}
-	return io.Copy(w.rw, src)
+	if w.failed != nil {
+		return n, w.failed
+	}
+	rest, err := io.Copy(w.rw, src)
+	return n + rest, err
 }
 
 func (w *writer) Flush() { _ = w.FlushError() }
 
 // FlushError is what [http.ResponseController] calls.
 func (w *writer) FlushError() error {
-	if !w.begin() {
+	if !w.begin(http.StatusOK) {
 		return w.failed
 	}
 	return http.NewResponseController(w.rw).Flush()
@@ -277,7 +362,10 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (s *Session) beforeHijack() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.newValue != "" || s.value != "" && !s.live {
+	if s.former != "" && s.onlyRenews() {
+		s.discard() // that can wait for a request whose header is ours
+	}
+	if s.needsCookie() {
 		return fmt.Errorf("%w: hijack: call Session.Commit first and send the Set-Cookie in Header along", ErrHeaderSent)
 	}
 	err := s.commitOrTouch(s.x.ctx.Context, s.now)
