@@ -122,7 +122,7 @@ func newApp(t *testing.T, cfg session.Config) *app {
 		defer a.mu.Unlock()
 		a.events = append(a.events, e)
 	}
-	cfg.Logger = slog.New(slog.NewTextHandler(&a.log, nil))
+	cfg.Logger = slog.New(slog.NewTextHandler(lockedWriter{a}, nil))
 	var err error
 	if a.m, err = session.New(cfg); err != nil {
 		t.Fatal(err)
@@ -134,9 +134,21 @@ func newApp(t *testing.T, cfg session.Config) *app {
 		v, ok := name.Get(s)
 		fmt.Fprintf(w, "%q %v", v, ok)
 	})
+	a.handle("/as", func(s *session.Session, _ http.ResponseWriter, r *http.Request) {
+		s.SetOwner(r.FormValue("v"))
+	})
 	a.handle("/out", func(s *session.Session, _ http.ResponseWriter, _ *http.Request) { s.Destroy() })
 	a.mux.HandleFunc("/plain", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "plain") })
 	return a
+}
+
+// lockedWriter writes to the log of the app.
+type lockedWriter struct{ a *app }
+
+func (w lockedWriter) Write(b []byte) (int, error) {
+	w.a.mu.Lock()
+	defer w.a.mu.Unlock()
+	return w.a.log.Write(b)
 }
 
 func (a *app) handle(path string, f func(s *session.Session, w http.ResponseWriter, r *http.Request)) {
@@ -151,6 +163,12 @@ func (a *app) do(path string, cookies ...string) *http.Response {
 	w := httptest.NewRecorder()
 	a.m.Handler(a.mux).ServeHTTP(w, r)
 	return w.Result()
+}
+
+func (a *app) logged() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.log.String()
 }
 
 func (a *app) kinds() (kinds []session.Kind) {

@@ -183,10 +183,11 @@ func appendMerged(dst []byte, h *head, old []byte, d *session.Delta) ([]byte, bo
 	}
 	h.labels = uint8(labels)
 
+	changed := changedKeys(d)
 	for len(rest) > 0 {
 		all := rest
 		name, _, rest = pair(rest)
-		if !changes(d, name) {
+		if !changed(name) {
 			dst = append(dst, all[:len(all)-len(rest)]...)
 		}
 	}
@@ -205,13 +206,31 @@ func hasLabel(labels []session.Label, name []byte) bool {
 	return false
 }
 
-func changes(d *session.Delta, key []byte) bool {
-	for i := range d.Set {
-		if d.Set[i].Key == string(key) {
-			return true
+// changedKeys returns whether the delta sets or deletes a key: of a few, each is
+// compared, and more are hashed.
+func changedKeys(d *session.Delta) func(key []byte) bool {
+	const few = 16
+	if len(d.Set)+len(d.Delete) <= few {
+		return func(key []byte) bool {
+			for i := range d.Set {
+				if d.Set[i].Key == string(key) {
+					return true
+				}
+			}
+			return slices.Contains(d.Delete, string(key))
 		}
 	}
-	return slices.Contains(d.Delete, string(key))
+	keys := make(map[string]struct{}, len(d.Set)+len(d.Delete))
+	for i := range d.Set {
+		keys[d.Set[i].Key] = struct{}{}
+	}
+	for _, key := range d.Delete {
+		keys[key] = struct{}{}
+	}
+	return func(key []byte) bool {
+		_, ok := keys[string(key)]
+		return ok
+	}
 }
 
 // makeRecord turns a block into a record. Its strings are parts of payload,

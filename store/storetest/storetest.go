@@ -77,6 +77,7 @@ func Run(t *testing.T, cfg Config) {
 		{"Values", (*suite).values, nil},
 		{"MustExist", (*suite).mustExist, nil},
 		{"DeltaOnly", (*suite).deltaOnly, nil},
+		{"ManyKeys", (*suite).manyKeys, nil},
 		{"Conditions", (*suite).conditions, nil},
 		{"Delete", (*suite).delete, nil},
 		{"CreateAndRename", (*suite).createAndRename, nil},
@@ -309,6 +310,41 @@ func (s *suite) deltaOnly() {
 	// What was loaded before does not change under its reader.
 	if got := fieldsOf(before); got["b"] != `2` || got["c"] != `3` {
 		s.Errorf("a loaded record changed: %v", got)
+	}
+}
+
+// manyKeys: there is no number of keys above which a change fails or loses some.
+func (s *suite) manyKeys() {
+	const n = 16_000
+	want := make(map[string]string, n)
+	d := s.delta()
+	for i := range n {
+		field := f("k"+strconv.Itoa(i), strconv.Itoa(i))
+		want[field.Key] = field.Value
+		d.Set = append(d.Set, field)
+	}
+	id := newID()
+	s.commit(id, d)
+	s.hasExactly(id, want)
+	d = &session.Delta{}
+	for i := range n {
+		key := "k" + strconv.Itoa(i)
+		if i%2 == 0 {
+			d.Delete = append(d.Delete, key)
+			delete(want, key)
+		} else {
+			d.Set = append(d.Set, f(key, "true"))
+			want[key] = "true"
+		}
+	}
+	s.commit(id, d)
+	s.hasExactly(id, want)
+}
+
+func (s *suite) hasExactly(id session.ID, want map[string]string) {
+	s.Helper()
+	if got := fieldsOf(s.load(id)); !maps.Equal(got, want) {
+		s.Errorf("the record has %d values, want %d, or others", len(got), len(want))
 	}
 }
 

@@ -1,0 +1,433 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+// serve starts a server for HTTP/1.1 and one for HTTP/2.
+func serve(t *testing.T, h http.Handler) map[string]*httptest.Server {
+	t.Helper()
+	servers := map[string]*httptest.Server{"HTTP/1.1": httptest.NewServer(h), "HTTP/2": httptest.NewUnstartedServer(h)}
+	servers["HTTP/2"].EnableHTTP2 = true
+	servers["HTTP/2"].StartTLS()
+	for _, s := range servers {
+		t.Cleanup(s.Close)
+	}
+	return servers
+}
+
+// TestErrorPageArrives: when the session cannot be stored, the client gets the
+// whole error page, whatever the handler does once its writes are refused.
+func TestErrorPageArrives(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		_, _ = io.WriteString(w, strings.Repeat("of the app ", 10_000))
+		w.Header().Set("X-Sum", "1")
+	}))
+	t.Cleanup(backend.Close)
+	target, _ := url.Parse(backend.URL)
+	proxy := func(flush time.Duration) http.Handler {
+		return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: flush}
+	}
+	for how, handler := range map[string]http.Handler{
+		"ReverseProxy":          proxy(0),
+		"ReverseProxy flushing": proxy(-1),
+		"returns":               http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "of the app") }),
+		"writes nothing":        http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		"aborts": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "of the app")
+			panic(http.ErrAbortHandler)
+		}),
+		"panics": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if _, err := io.WriteString(w, "of the app"); err != nil {
+				panic(fmt.Sprintf("cannot write: %v", err))
+			}
+		}),
+		"panics after a flush": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusCreated)
+			_ = http.NewResponseController(w).Flush()
+			panic("oh")
+		}),
+		"copies": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if _, err := io.Copy(w, strings.NewReader("of the app")); !errors.Is(err, session.ErrRefused) {
+				t.Errorf("io.Copy: %v", err)
+			}
+			panic(http.ErrAbortHandler)
+		}),
+	} {
+		t.Run(how, func(t *testing.T) {
+			a := newApp(t, session.Config{})
+			a.mux.Handle("/app", a.m.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				name.Set(s, "x")
+				w.Header().Set("Content-Length", "7")
+				w.Header().Set("X-App", "1")
+				a.store.fail(errors.New("away"))
+				handler.ServeHTTP(w, r)
+			}))
+			sessions := a.m.Handler(a.mux)
+			for protocol, server := range serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				a.store.fail(nil)
+				sessions.ServeHTTP(w, r)
+			})) {
+				for range 3 {
+					r, err := server.Client().Get(server.URL + "/app")
+					if err != nil {
+						t.Fatalf("%s: %v", protocol, err)
+					}
+					body, err := io.ReadAll(r.Body)
+					if err != nil || r.StatusCode != http.StatusServiceUnavailable || string(body) != "Service Unavailable\n" || r.Header.Get("X-App") != "" {
+						t.Errorf("%s: status %d, %q, %v, header %v", protocol, r.StatusCode, body, err, r.Header)
+					}
+					r.Body.Close()
+				}
+			}
+			if strings.HasPrefix(how, "panics") && !strings.Contains(a.logged(), "writer_test.go") {
+				t.Errorf("the panic is not in the log: %s", a.logged())
+			}
+		})
+	}
+}
+
+// TestPanicKeepsCookie: what was committed before a panic stays, and the answer
+// of a recoverer outside has the cookie; what was pending is dropped.
+func TestPanicKeepsCookie(t *testing.T) {
+	a := newApp(t, session.Config{})
+	handlers := map[string]func(s *session.Session, w http.ResponseWriter, r *http.Request){
+		"/signin": func(s *session.Session, _ http.ResponseWriter, r *http.Request) {
+			s.SetOwner("alice")
+			name.Set(s, "committed")
+			if err := s.Commit(r.Context()); err != nil {
+				t.Error(err)
+			}
+			name.Set(s, "pending")
+			count.Set(s, 1)
+			panic("after the commit")
+		},
+		"/pending": func(s *session.Session, _ http.ResponseWriter, _ *http.Request) {
+			s.SetOwner("mallory")
+			panic("before any commit")
+		},
+		"/out": func(s *session.Session, _ http.ResponseWriter, r *http.Request) {
+			s.Destroy()
+			if err := s.Commit(r.Context()); err != nil {
+				t.Error(err)
+			}
+			panic(http.ErrAbortHandler)
+		},
+		"/status": func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+			s.SetOwner("bob")
+			w.WriteHeader(1) // which net/http panics for
+		},
+	}
+	mux := http.NewServeMux()
+	for path, h := range handlers {
+		mux.Handle(path, a.m.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) { h(s, w, r) }))
+	}
+	recoverer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if recover() != nil {
+				http.Error(w, "sorry", http.StatusInternalServerError)
+			}
+		}()
+		a.m.Handler(mux).ServeHTTP(w, r)
+	})
+	do := func(path string, cookies ...string) *http.Response {
+		r := httptest.NewRequest("GET", path, nil)
+		for _, c := range cookies {
+			r.Header.Add("Cookie", c)
+		}
+		w := httptest.NewRecorder()
+		recoverer.ServeHTTP(w, r)
+		if w.Code != http.StatusInternalServerError {
+			t.Errorf("%s: status %d", path, w.Code)
+		}
+		return w.Result()
+	}
+	a.handle("/who", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+		v, _ := name.Get(s)
+		n, _ := count.Get(s)
+		fmt.Fprint(w, s.Owner(), " ", v, " ", n)
+	})
+
+	before := cookie(t, a.do("/set?v=anonymous"))
+	r := do("/signin", before)
+	c := cookie(t, r)
+	if got := read(a.do("/who", c)); got != "alice committed 0" {
+		t.Errorf("with the cookie that the recoverer's answer has: %q", got)
+	}
+	if got := read(a.do("/who", before)); got != "  0" {
+		t.Errorf("with the old cookie: %q", got)
+	}
+	if r.Header.Get("Cache-Control") != "no-store" && !strings.Contains(r.Header.Get("Vary"), "Cookie") {
+		t.Errorf("the answer can be cached: %v", r.Header)
+	}
+	r = do("/pending", c)
+	if got := read(a.do("/who", c)); len(r.Cookies()) != 0 || got != "alice committed 0" {
+		t.Errorf("a pending sign-in sets %v, then %q", r.Cookies(), got)
+	}
+	if r = do("/status", c); len(r.Cookies()) != 1 || read(a.do("/who", cookie(t, r))) != "bob  0" {
+		t.Errorf("a status that net/http refuses: %v", r.Header)
+	} else {
+		c = cookie(t, r)
+	}
+	if r = do("/out", c); len(r.Cookies()) != 1 || r.Cookies()[0].MaxAge >= 0 {
+		t.Errorf("a sign-out: %v", r.Header)
+	}
+}
+
+// TestMountedTwice: the inner one of two Handlers of one Manager is not there.
+func TestMountedTwice(t *testing.T) {
+	a := newApp(t, session.Config{})
+	between := func(next http.Handler) http.Handler {
+		return a.m.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			n, _ := count.Get(s)
+			count.Set(s, n+1)
+			next.ServeHTTP(w, r)
+			count.Set(s, n+2)
+		})
+	}
+	a.handle("/in", func(s *session.Session, _ http.ResponseWriter, _ *http.Request) {
+		name.Set(s, "inner")
+		s.SetOwner("alice")
+	})
+	a.handle("/both", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+		v, _ := name.Get(s)
+		n, _ := count.Get(s)
+		fmt.Fprint(w, s.Owner(), " ", v, " ", n)
+	})
+	twice := a.m.Handler(between(a.m.Handler(between(a.m.Handler(a.mux)))))
+	do := func(path string, cookies ...string) *http.Response {
+		r := httptest.NewRequest("GET", path, nil)
+		for _, c := range cookies {
+			r.Header.Add("Cookie", c)
+		}
+		w := httptest.NewRecorder()
+		twice.ServeHTTP(w, r)
+		return w.Result()
+	}
+	c := cookie(t, do("/set?v=x"))
+	r := do("/in", c)
+	if r.StatusCode != http.StatusOK {
+		t.Fatalf("a sign-in inside: status %d", r.StatusCode)
+	}
+	if got := read(a.do("/both", cookie(t, r))); !strings.HasPrefix(got, "alice inner ") {
+		t.Errorf("the session has %q", got)
+	}
+	// Two Managers are two.
+	b := newApp(t, session.Config{Name: "other"})
+	w := httptest.NewRecorder()
+	a.m.Handler(b.m.Handler(between(b.mux))).ServeHTTP(w, httptest.NewRequest("GET", "/set?v=x", nil))
+	if n := len(w.Result().Cookies()); n != 2 {
+		t.Errorf("two Managers set %d cookies", n)
+	}
+}
+
+// TestTimeoutInside: after the time of an http.TimeoutHandler is over, nothing of
+// the handler is stored but what it had committed itself.
+func TestTimeoutInside(t *testing.T) {
+	a := newApp(t, session.Config{})
+	release, returned := make(chan struct{}), make(chan error, 1)
+	slow := map[string]func(s *session.Session, r *http.Request){
+		"/half":    func(s *session.Session, _ *http.Request) { name.Set(s, "half") },
+		"/signin":  func(s *session.Session, _ *http.Request) { s.SetOwner("alice") },
+		"/renew":   func(s *session.Session, _ *http.Request) { s.Renew() },
+		"/destroy": func(s *session.Session, _ *http.Request) { s.Destroy() },
+		"/committed": func(s *session.Session, r *http.Request) {
+			s.SetOwner("alice")
+			_ = s.Commit(r.Context())
+			name.Set(s, "half")
+		},
+	}
+	mux := http.NewServeMux()
+	for path, h := range slow {
+		mux.Handle(path, a.m.With(func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
+			h(s, r)
+			<-r.Context().Done()
+			<-release
+			count.Set(s, 7)
+			returned <- s.Commit(context.WithoutCancel(r.Context()))
+		}))
+	}
+	timeout := http.TimeoutHandler(mux, 30*time.Millisecond, "too slow")
+	a.handle("/who", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+		v, _ := name.Get(s)
+		n, _ := count.Get(s)
+		fmt.Fprint(w, s.Owner(), " ", v, " ", n)
+	})
+	for path := range slow {
+		for _, loaded := range []bool{false, true} { // by middleware outside of the timeout, too
+			c := cookie(t, a.do("/set?v=x"))
+			h := timeout
+			if loaded {
+				h = a.m.With(func(w http.ResponseWriter, r *http.Request, _ *session.Session) { timeout.ServeHTTP(w, r) })
+			}
+			r := httptest.NewRequest("GET", path, nil)
+			r.Header.Set("Cookie", c)
+			w := httptest.NewRecorder()
+			a.m.Handler(h).ServeHTTP(w, r)
+			release <- struct{}{}
+			if err := <-returned; err == nil {
+				t.Errorf("%s: a commit after the time is over succeeds", path)
+			}
+			if w.Code != http.StatusServiceUnavailable || w.Body.String() != "too slow" {
+				t.Errorf("%s: status %d, %q", path, w.Code, w.Body)
+			}
+			want := " x 0"
+			if path == "/committed" {
+				c, want = cookie(t, w.Result()), "alice x 0"
+			} else if len(w.Result().Cookies()) != 0 {
+				t.Errorf("%s sets %v", path, w.Result().Cookies())
+			}
+			if got := read(a.do("/who", c)); got != want {
+				t.Errorf("%s: the session has %q, want %q", path, got, want)
+			}
+		}
+	}
+	// A handler in time loses nothing.
+	w := httptest.NewRecorder()
+	a.m.Handler(http.TimeoutHandler(a.mux, time.Hour, "")).ServeHTTP(w, httptest.NewRequest("GET", "/set?v=x", nil))
+	if got := read(a.do("/get", cookie(t, w.Result()))); got != `"x" true` {
+		t.Errorf("in time: %s", got)
+	}
+}
+
+// TestTimeoutOutside: an http.TimeoutHandler outside drops the answer, and then
+// nothing is stored.
+func TestTimeoutOutside(t *testing.T) {
+	a := newApp(t, session.Config{})
+	a.handle("/who", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+		v, _ := name.Get(s)
+		fmt.Fprint(w, s.Owner(), " ", v)
+	})
+	change := map[string]func(s *session.Session){
+		"set": func(s *session.Session) { name.Set(s, "half") }, "renew": func(s *session.Session) { s.Renew() },
+		"signin": func(s *session.Session) { s.SetOwner("alice") }, "destroy": func(s *session.Session) { s.Destroy() },
+	}
+	finish := map[string]func(w http.ResponseWriter, r *http.Request, s *session.Session){
+		"returns": func(http.ResponseWriter, *http.Request, *session.Session) {},
+		"writes":  func(w http.ResponseWriter, _ *http.Request, _ *session.Session) { _, _ = io.WriteString(w, "done") },
+		"fails":   func(w http.ResponseWriter, _ *http.Request, _ *session.Session) { w.WriteHeader(500) },
+	}
+	for what, change := range change {
+		for how, finish := range finish {
+			c := cookie(t, a.do("/set?v=x"))
+			returned := make(chan struct{})
+			h := a.m.Handler(a.m.With(func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				<-r.Context().Done()
+				change(s)
+				finish(w, r, s)
+			}))
+			outside := http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(returned)
+				h.ServeHTTP(w, r)
+			}), 20*time.Millisecond, "too slow")
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Cookie", c)
+			w := httptest.NewRecorder()
+			outside.ServeHTTP(w, r)
+			<-returned
+			if got := read(a.do("/who", c)); got != " x" {
+				t.Errorf("%s, %s: the session has %q", what, how, got)
+			}
+		}
+	}
+	// An explicit commit does not change the identifier either, and keeps values.
+	for what, want := range map[string]string{"set": " half", "renew": " x", "signin": " x"} {
+		c := cookie(t, a.do("/set?v=x"))
+		ctx, cancel := context.WithCancel(t.Context())
+		a.mux.Handle("/explicitly/"+what, a.m.With(func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
+			change[what](s)
+			cancel()
+			if err := s.Commit(r.Context()); (err == nil) != (what == "set") || err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: Commit after the client has gone: %v", what, err)
+			}
+		}))
+		r := httptest.NewRequest("GET", "/explicitly/"+what, nil).WithContext(ctx)
+		r.Header.Set("Cookie", c)
+		a.m.Handler(a.mux).ServeHTTP(httptest.NewRecorder(), r)
+		if got := read(a.do("/who", c)); got != want {
+			t.Errorf("%s, committed: the session has %q, want %q", what, got, want)
+		}
+	}
+}
+
+// broken fails before its first byte, or after some.
+type broken struct{ good string }
+
+func (b *broken) Read(p []byte) (int, error) {
+	n := copy(p, b.good)
+	if b.good = b.good[n:]; n > 0 {
+		return n, nil
+	}
+	return 0, errors.New("broken")
+}
+
+// TestCopyThatFails: a source that fails before its first byte leaves the handler
+// its answer, and the cookie with it.
+func TestCopyThatFails(t *testing.T) {
+	a := newApp(t, session.Config{})
+	a.handle("/copy", func(s *session.Session, w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(w, &broken{good: r.FormValue("good")})
+		if err == nil || n != int64(len(r.FormValue("good"))) {
+			t.Errorf("io.Copy: %d, %v", n, err)
+		}
+		if n == 0 {
+			name.Set(s, "flash")
+			http.Redirect(w, r, "/elsewhere", http.StatusSeeOther)
+		}
+	})
+	a.handle("/empty", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+		if n, err := io.Copy(w, strings.NewReader("")); n != 0 || err != nil {
+			t.Errorf("io.Copy of nothing: %d, %v", n, err)
+		}
+		name.Set(s, "x")
+		w.WriteHeader(http.StatusTeapot)
+	})
+	long := strings.Repeat("0123456789", 1000)
+	a.mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) {
+		if n, err := io.Copy(w, io.LimitReader(strings.NewReader(long), 9999)); n != 9999 || err != nil {
+			t.Errorf("io.Copy: %d, %v", n, err)
+		}
+	})
+	for protocol, server := range serve(t, a.m.Handler(a.mux)) {
+		client := server.Client()
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		get := func(path string) (*http.Response, string) {
+			r, err := client.Get(server.URL + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Body.Close()
+			b, _ := io.ReadAll(r.Body)
+			return r, string(b)
+		}
+		r, _ := get("/copy")
+		if r.StatusCode != http.StatusSeeOther {
+			t.Errorf("%s: status %d", protocol, r.StatusCode)
+		}
+		if got := read(a.do("/get", cookie(t, r))); got != `"flash" true` {
+			t.Errorf("%s: the message is %s", protocol, got)
+		}
+		if r, _ := get("/copy?good=some"); r.StatusCode != http.StatusOK {
+			t.Errorf("%s: status %d after some bytes", protocol, r.StatusCode)
+		}
+		if r, _ := get("/empty"); r.StatusCode != http.StatusTeapot || len(r.Cookies()) != 1 {
+			t.Errorf("%s: after nothing: %d, %v", protocol, r.StatusCode, r.Header)
+		}
+		if _, body := get("/long"); body != long[:9999] {
+			t.Errorf("%s: %d bytes arrive", protocol, len(body))
+		}
+	}
+}
