@@ -1,6 +1,7 @@
 package csrf
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"path"
 	"strconv"
 
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -97,8 +99,9 @@ type Config struct {
 	// is then answered by [session.Manager.Error].
 	Deny func(w http.ResponseWriter, r *http.Request, err error)
 
-	// Logger gets the reason for each refusal, with method, host and path,
-	// at level Warn. [slog.Default] if nil.
+	// Logger gets the reason for a refusal, with method, host and path, at
+	// level Warn: see "The log" in the package documentation. [slog.Default]
+	// if nil.
 	Logger *slog.Logger
 }
 
@@ -108,6 +111,7 @@ type Protection struct {
 	origins    map[string]bool // whether it is trusted, or merely our own
 	exempt     patterns
 	headerOnly patterns
+	refusals   logtext.Limiter
 }
 
 // New returns a Protection, or says what is wrong with the Config.
@@ -169,28 +173,37 @@ func New(cfg Config) (*Protection, error) {
 // and then replaces r.Body by one that gives all of it again. It panics where a
 // token has to be checked outside of [session.Manager.Handler].
 func (p *Protection) Check(r *http.Request) error {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
+	upgrade := isUpgrade(r)
+	if isSafe(r.Method) && !upgrade {
 		return nil
 	}
-	proven, err := p.checkOrigin(r.Header)
+	proven, err := p.checkOrigin(r.Header, upgrade)
 	if proven && !p.cfg.RequireToken {
 		return nil
 	}
 	if p.exempt.match(r) {
 		return nil
 	}
-	if err != nil {
+	if err != nil || upgrade { // a page cannot add a token to a handshake
 		return err
 	}
 	return p.checkToken(r)
+}
+
+// isSafe reports whether the method must not change anything (RFC 9110 section
+// 9.2.1). TRACE counts as unsafe: no page sends it.
+func isSafe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // Handler returns the middleware: what [Protection.Check] refuses is logged, and
 // answered by [Config.Deny] instead of next.
 func (p *Protection) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := p.Check(r); err != nil {
+		err := p.Check(r)
+		if err == nil {
+			p.refusals.Flush(r.Context(), p.cfg.Logger)
+		} else {
 			p.log(r, err)
 			if !p.cfg.ReportOnly {
 				p.cfg.Deny(w, r, err)
@@ -201,14 +214,38 @@ func (p *Protection) Handler(next http.Handler) http.Handler {
 	})
 }
 
+// FlushLog logs how many refusals have been counted and not logged yet. The
+// [Protection.Handler] does so with its next request once they are a minute old.
+// Call FlushLog when the program ends.
+func (p *Protection) FlushLog(ctx context.Context) { p.refusals.Close(ctx, p.cfg.Logger) }
+
+// The bounds in the log of what a client chooses, in bytes as they are written.
+const (
+	maxMethod = 40
+	maxHost   = 128
+	maxPath   = 256
+	maxOrigin = 128
+	maxError  = 512
+)
+
 // log leaves the query out: it may hold secrets, a misplaced token among them.
 func (p *Protection) log(r *http.Request, err error) {
 	message := "csrf: refused"
 	if p.cfg.ReportOnly {
 		message = "csrf: would be refused"
 	}
-	p.cfg.Logger.LogAttrs(r.Context(), slog.LevelWarn, message,
-		slog.String("method", r.Method), slog.String("host", r.Host), slog.String("path", r.URL.Path), slog.Any("error", err))
+	kind := "other"
+	for _, known := range []error{ErrCrossOrigin, ErrNoToken, ErrBadToken, ErrTooLarge, ErrMalformed, ErrUnavailable} {
+		if errors.Is(err, known) {
+			kind = known.Error()
+			break
+		}
+	}
+	p.refusals.Log(r.Context(), p.cfg.Logger, slog.LevelWarn, kind, message,
+		slog.String("method", logtext.Cut(r.Method, maxMethod)),
+		slog.String("host", logtext.Cut(r.Host, maxHost)),
+		slog.String("path", logtext.Cut(r.URL.Path, maxPath)),
+		slog.String("error", logtext.Cut(err.Error(), maxError)))
 }
 
 func (p *Protection) deny(w http.ResponseWriter, r *http.Request, err error) {

@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
 
 	"github.com/seed-64ad3862/gatehouse/csrf"
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -344,6 +347,161 @@ func TestHandler(t *testing.T) {
 	h.ServeHTTP(httptest.NewRecorder(), request("POST", "/", nil, http.Header{"Sec-Fetch-Site": {"same-origin"}}))
 	if served != 1 || log.Len() != 0 {
 		t.Errorf("served %d times, logged %q", served, log.String())
+	}
+}
+
+// Whatever a client sends, a refusal takes few bytes of the log.
+func TestLogIsCut(t *testing.T) {
+	long := strings.Repeat("\x01", 20_000)
+	for name, change := range map[string]func(r *http.Request){
+		"path":              func(r *http.Request) { r.URL.Path = "/" + long },
+		"path not in UTF-8": func(r *http.Request) { r.URL.Path = "/" + strings.Repeat("\xff", 20_000) },
+		"invisible path":    func(r *http.Request) { r.URL.Path = "/" + strings.Repeat("\U000e0001", 20_000) },
+		"host":              func(r *http.Request) { r.Host = long },
+		"method":            func(r *http.Request) { r.Method = strings.Repeat("M", 60_000) },
+		"Origin":            func(r *http.Request) { r.Header.Set("Origin", strings.Repeat("\U000e0001", 15_000)) },
+		"Sec-Fetch-Site":    func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", long) },
+		"both":              func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", long); r.Header.Set("Origin", long) },
+		"Referer":           func(r *http.Request) { r.Header.Set("Referer", "http://"+strings.Repeat("\U000e0001", 15_000)) },
+		"Referer, no URL":   func(r *http.Request) { r.Header.Set("Referer", long) },
+		"many Origins":      func(r *http.Request) { r.Header["Origin"] = slices.Repeat([]string{"x"}, 10_000) },
+		"query":             func(r *http.Request) { r.URL.RawQuery = long },
+		"User-Agent":        func(r *http.Request) { r.Header.Set("User-Agent", long) },
+		"token in a header": func(r *http.Request) { r.Header.Set("X-Csrf-Token", long) },
+		"Content-Type":      func(r *http.Request) { r.Header.Set("Content-Type", long); r.Body = http.NoBody },
+		"multipart boundary": func(r *http.Request) {
+			r.Header.Set("Content-Type", "multipart/form-data; boundary="+strings.Repeat("b", 20_000))
+			r.Body = http.NoBody
+		},
+		"everything": func(r *http.Request) {
+			r.Method, r.Host, r.URL.Path = long, long, long
+			r.Header.Set("Sec-Fetch-Site", long)
+			r.Header.Set("Origin", long)
+		},
+		"a handshake's Origin": func(r *http.Request) {
+			r.Method = "GET"
+			r.Header.Set("Upgrade", "websocket")
+			r.Header.Set("Origin", strings.Repeat("\U000e0001", 15_000))
+		},
+	} {
+		for format, handler := range map[string]func(io.Writer) slog.Handler{
+			"text": func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
+			"JSON": func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) },
+		} {
+			var log bytes.Buffer
+			m := newSessions(t, memory.New(memory.Config{}))
+			r := request("POST", "/", nil, nil)
+			change(r)
+			m.Handler(newProtection(t, csrf.Config{Sessions: m, Logger: slog.New(handler(&log))}).Handler(http.NotFoundHandler())).ServeHTTP(httptest.NewRecorder(), r)
+			if line := log.String(); len(line) > 2000 || strings.Count(line, "\n") != 1 || !strings.Contains(line, "csrf: refused") || !utf8.ValidString(line) {
+				t.Errorf("%s, %s: %d bytes: %.2500q", name, format, len(line), line)
+			}
+		}
+	}
+	var log bytes.Buffer
+	h := newProtection(t, csrf.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}).Handler(http.NotFoundHandler())
+	h.ServeHTTP(httptest.NewRecorder(), request("POST", "/"+strings.Repeat("a", 60_000), nil, nil))
+	if !strings.Contains(log.String(), "aaa… (60001 bytes)") {
+		t.Errorf("the log does not say that a path was cut: %s", log.String())
+	}
+}
+
+// Refusals that repeat are counted, whatever else differs in them, and the count is
+// not lost.
+func TestLogCounts(t *testing.T) {
+	for name, vary := range map[string]func(r *http.Request, i int){
+		"the same":           func(*http.Request, int) {},
+		"another path":       func(r *http.Request, i int) { r.URL.Path = fmt.Sprint("/", i) },
+		"another host":       func(r *http.Request, i int) { r.Host = fmt.Sprint("host", i) },
+		"another method":     func(r *http.Request, i int) { r.Method = fmt.Sprint("METHOD", i) },
+		"another User-Agent": func(r *http.Request, i int) { r.Header.Set("User-Agent", fmt.Sprint(i)) },
+		"another Origin":     func(r *http.Request, i int) { r.Header.Set("Origin", fmt.Sprint("https://", i, ".example")) },
+		"another Referer":    func(r *http.Request, i int) { r.Header.Set("Referer", fmt.Sprint("https://", i, ".example/")) },
+		"another site":       func(r *http.Request, i int) { r.Header.Set("Sec-Fetch-Site", fmt.Sprint("site", i)) },
+		"another number":     func(r *http.Request, i int) { r.Header["Origin"] = slices.Repeat([]string{"x"}, i+2) },
+	} {
+		for _, reportOnly := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				p := newProtection(t, csrf.Config{ReportOnly: reportOnly, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				h := p.Handler(http.NotFoundHandler())
+				serve := func(r *http.Request) string {
+					log.Reset()
+					h.ServeHTTP(httptest.NewRecorder(), r)
+					return log.String()
+				}
+				written := 0
+				for i := range 739 {
+					r := request("POST", "/", nil, nil)
+					vary(r, i)
+					written += strings.Count(serve(r), "\n")
+				}
+				if written != 5 {
+					t.Errorf("%s: %d lines of 739 refusals, want 5", name, written)
+				}
+				look := request("GET", "/", nil, nil)
+				if line := serve(look); line != "" {
+					t.Errorf("%s: at once %q", name, line)
+				}
+				time.Sleep(time.Minute)
+				// A request that passes is enough.
+				line := serve(look)
+				if strings.Count(line, "\n") != 1 || !strings.Contains(line, "repeated=734 in=1m0s") || !strings.Contains(line, "level=WARN") || !strings.Contains(line, `kind="csrf: `) {
+					t.Errorf("%s: after a minute %q", name, line)
+				}
+				if line := serve(look); line != "" {
+					t.Errorf("%s: again %q", name, line)
+				}
+				// One more is logged in full, the others are counted; the program ends.
+				for i := range 10 {
+					r := request("POST", "/", nil, nil)
+					vary(r, i)
+					if line := serve(r); (line != "") != (i == 0) {
+						t.Errorf("%s: the refusal %d after a minute: %q", name, i, line)
+					}
+				}
+				log.Reset()
+				p.FlushLog(t.Context())
+				if line := log.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, "repeated=9 in=0s") {
+					t.Errorf("%s: at the end %q", name, line)
+				}
+			})
+		}
+	}
+}
+
+// A flood of one kind does not hide the others.
+func TestLogKinds(t *testing.T) {
+	var log bytes.Buffer
+	m := newSessions(t, memory.New(memory.Config{}))
+	down := newSessions(t, failing{memory.New(memory.Config{})})
+	cfg := csrf.Config{Sessions: m, BodyLimit: 20, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	h := m.Handler(newProtection(t, cfg).Handler(http.NotFoundHandler()))
+	cfg.Sessions = down
+	downed := down.Handler(newProtection(t, cfg).Handler(http.NotFoundHandler()))
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	token := strings.Repeat("A", 86)
+	for _, tt := range []struct {
+		want string
+		h    http.Handler
+		r    func() *http.Request
+	}{
+		{csrf.ErrCrossOrigin.Error(), h, func() *http.Request { return request("POST", "/", nil, http.Header{"Sec-Fetch-Site": {"cross-site"}}) }},
+		{csrf.ErrNoToken.Error(), h, func() *http.Request { return request("POST", "/", nil, nil) }},
+		{csrf.ErrBadToken.Error(), h, func() *http.Request { return request("POST", "/", nil, http.Header{"X-Csrf-Token": {token}}) }},
+		{csrf.ErrTooLarge.Error(), h, func() *http.Request { return request("POST", "/", strings.NewReader(strings.Repeat("a", 21)), form) }},
+		{csrf.ErrMalformed.Error(), h, func() *http.Request { return request("POST", "/", strings.NewReader("csrf_token=%"), form) }},
+		{csrf.ErrUnavailable.Error(), downed, func() *http.Request {
+			return request("POST", "/", nil, http.Header{"X-Csrf-Token": {token}, "Cookie": {"__Host-session=" + strings.Repeat("A", 43)}})
+		}},
+	} {
+		log.Reset()
+		for range 20 {
+			tt.h.ServeHTTP(httptest.NewRecorder(), tt.r())
+		}
+		if n := strings.Count(log.String(), tt.want); n != 5 || strings.Count(log.String(), "\n") != 5 {
+			t.Errorf("%s is %d times in the log, want 5:\n%s", tt.want, n, log.String())
+		}
 	}
 }
 

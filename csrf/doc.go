@@ -21,9 +21,8 @@
 //
 // # The decision
 //
-//  1. GET, HEAD and OPTIONS pass. They must not change anything: sign-out, too,
-//     is a POST. A WebSocket begins with a GET and is not protected here; look
-//     at its Origin before accepting it.
+//  1. GET, HEAD and OPTIONS pass, unless they ask for an upgrade: see below. They
+//     must not change anything: sign-out, too, is a POST.
 //  2. Sec-Fetch-Site (W3C Fetch Metadata Request Headers, section 2.3):
 //     same-origin passes. Anything else but none is another origin, a sibling
 //     domain included, and is refused unless Origin is one of
@@ -41,6 +40,26 @@
 //
 // A header that browsers send once and that is there twice is refused. With
 // [Config.RequireToken] what passes in steps 2 and 3 needs a token as well.
+//
+// # WebSockets
+//
+// A WebSocket begins with a GET to which browsers add cookies, whatever page opens
+// it. SameSite=Lax does not stop one from a sibling domain or from another port of
+// the host. No preflight asks whether that page may. So a request that asks for an
+// upgrade needs to be from here as well: one by a safe method with an Upgrade
+// header, whatever the protocol (RFC 9110 section 7.8), and an extended CONNECT,
+// as WebSockets over HTTP/2 (RFC 8441) and WebTransport are.
+//
+// Steps 2 and 3 decide. Browsers always send Origin with a handshake, not all send
+// Sec-Fetch-Site (Firefox does, Chromium does not), and none sends Referer, which
+// does not count here: without [Config.Origins] the handshakes of Chromium are
+// refused. A page cannot add a token to a handshake, so that none is asked for,
+// even with [Config.RequireToken]. A handshake without Origin and Sec-Fetch-Site
+// passes: it is not a browser's, and what other programs send no page can forge.
+//
+// [Config.Exempt] lists the route of a WebSocket that any page may open.
+//
+// # Referrer-Policy
 //
 // A site whose pages say `Referrer-Policy: no-referrer` makes browsers send the
 // origin null with its own forms (Fetch standard, "append a request Origin
@@ -78,6 +97,22 @@
 // a multipart form only what precedes the end of the token: put the field before
 // the files, and an upload of any size streams through. Where the body must not
 // be read at all, list the route in [Config.HeaderOnly].
+//
+// # The log
+//
+// A refusal is one line with the method, host and path of the request and the
+// reason. What the client chose is cut to a few hundred bytes, and a text that was
+// cut says how long it was. The query is left out.
+//
+// Refusals that repeat are counted. Of each of the errors of [Protection.Check]
+// five are logged as they come, and then one a minute. One line says how many
+// others there were:
+//
+//	level=WARN msg="csrf: refused" kind="csrf: cross-origin request" repeated=734 in=1m0s
+//
+// Nothing runs in the background: [Protection.Handler] writes that line with the
+// first request that comes when a minute is over. A program that ends calls
+// [Protection.FlushLog] for the last one. To see each refusal, use [Config.Deny].
 //
 // # Programs that are no browsers
 //

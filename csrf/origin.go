@@ -7,12 +7,27 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 )
+
+// isUpgrade reports whether a request that is safe otherwise asks for another
+// protocol on its connection, as a WebSocket does (RFC 9110 section 7.8), or a
+// CONNECT for one on its stream (RFC 8441, RFC 9220). Which protocol that is does
+// not matter.
+func isUpgrade(r *http.Request) bool {
+	if r.Method == http.MethodConnect {
+		// Package net/http has the protocol in the header, servers of HTTP/3 have
+		// it where the version is otherwise.
+		return len(r.Header[":protocol"]) > 0 || r.Proto != "" && !strings.HasPrefix(r.Proto, "HTTP/")
+	}
+	return isSafe(r.Method) && len(r.Header["Upgrade"]) > 0
+}
 
 // checkOrigin is steps 2 and 3 of the decision: what the browser says about
 // where the request comes from. It is proven to be from here, or an error, or,
 // if the browser says nothing, neither.
-func (p *Protection) checkOrigin(h http.Header) (proven bool, err error) {
+func (p *Protection) checkOrigin(h http.Header, upgrade bool) (proven bool, err error) {
 	site, err := only(h, "Sec-Fetch-Site")
 	if err != nil {
 		return false, err
@@ -28,15 +43,20 @@ func (p *Protection) checkOrigin(h http.Header) (proven bool, err error) {
 		// Our own origin does not do here: the browser says it is not the
 		// one that the request goes to.
 		if trusted, _ := p.lookup(origin); !trusted {
-			return false, fmt.Errorf("%w: Sec-Fetch-Site is %.20q, and Origin %.100q is not trusted", ErrCrossOrigin, site, origin)
+			return false, fmt.Errorf("%w: Sec-Fetch-Site is %q, and Origin %q is not trusted", ErrCrossOrigin, logtext.Cut(site, maxOrigin), logtext.Cut(origin, maxOrigin))
 		}
 		return true, nil
 	}
-	if origin != "" {
+	// An Origin that is there and empty counts as absent where a token is asked
+	// for instead.
+	if origin != "" || upgrade && len(h["Origin"]) > 0 {
 		if _, known := p.lookup(origin); !known {
-			return false, fmt.Errorf("%w: Origin %.100q is none of Config.Origins", ErrCrossOrigin, origin)
+			return false, fmt.Errorf("%w: Origin %q is none of Config.Origins", ErrCrossOrigin, logtext.Cut(origin, maxOrigin))
 		}
 		return true, nil
+	}
+	if upgrade { // browsers send an Origin, and no Referer
+		return false, nil
 	}
 	referer, err := only(h, "Referer")
 	if err != nil || referer == "" {
@@ -45,7 +65,7 @@ func (p *Protection) checkOrigin(h http.Header) (proven bool, err error) {
 	// Only its origin goes into the log: the rest belongs to another site.
 	origin = originOf(referer)
 	if _, known := p.lookup(origin); !known {
-		return false, fmt.Errorf("%w: no Origin, and Referer's %.100q is none of Config.Origins", ErrCrossOrigin, origin)
+		return false, fmt.Errorf("%w: no Origin, and Referer's %q is none of Config.Origins", ErrCrossOrigin, logtext.Cut(origin, maxOrigin))
 	}
 	return true, nil
 }
