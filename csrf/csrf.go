@@ -173,21 +173,28 @@ func New(cfg Config) (*Protection, error) {
 // and then replaces r.Body by one that gives all of it again. It panics where a
 // token has to be checked outside of [session.Manager.Handler].
 func (p *Protection) Check(r *http.Request) error {
+	_, err := p.check(r)
+	return err
+}
+
+// check is Check. It returns what the request's token is made of if that is
+// another tab's.
+func (p *Protection) check(r *http.Request) (otherTab *[secretLen]byte, err error) {
 	upgrade := isUpgrade(r)
 	if isSafe(r.Method) && !upgrade {
-		return nil
+		return nil, nil
 	}
-	proven, err := p.checkOrigin(r.Header, upgrade)
-	if proven && !p.cfg.RequireToken {
-		return nil
+	sameOrigin, err := p.checkOrigin(r.Header, upgrade)
+	if sameOrigin && !p.cfg.RequireToken {
+		return nil, nil
 	}
 	if p.exempt.match(r) {
-		return nil
+		return nil, nil
 	}
 	if err != nil || upgrade { // a page cannot add a token to a handshake
-		return err
+		return nil, err
 	}
-	return p.checkToken(r)
+	return p.checkToken(r, sameOrigin)
 }
 
 // isSafe reports whether the method must not change anything (RFC 9110 section
@@ -200,9 +207,12 @@ func isSafe(method string) bool {
 // answered by [Config.Deny] instead of next.
 func (p *Protection) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := p.Check(r)
+		otherTab, err := p.check(r)
 		if err == nil {
 			p.refusals.Flush(r.Context(), p.cfg.Logger)
+			if otherTab != nil {
+				r = r.WithContext(context.WithValue(r.Context(), formSecretKey{p}, otherTab))
+			}
 		} else {
 			p.log(r, err)
 			if !p.cfg.ReportOnly {

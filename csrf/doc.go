@@ -71,9 +71,14 @@
 // A token is derived from the secret in the session's cookie
 // ([session.Session.Secret]) and under a mask of its own each time it is
 // rendered, so that a compressed page does not give it away (BREACH). Nothing is
-// stored for it: two tabs that open together cannot overwrite each other's, all
-// tokens of a session are good for as long as its cookie is, and a sign-in or
-// sign-out, which changes the cookie, ends them.
+// stored for it: all tokens of a session, in any number of tabs, are good for as
+// long as its cookie is, and a sign-in or sign-out, which changes the cookie, ends
+// them.
+//
+// Two tabs that are opened at once without a cookie begin two sessions, and the
+// browser keeps one. Where [session.Config.Keys] is set, the form of the other tab
+// is good too, until the visitor signs in, if the browser says that it is sent
+// from this site. Without Keys it is refused.
 //
 // A page that renders a token begins a session if there is none, so that forms
 // before sign-in are protected too (OWASP Cross-Site Request Forgery Prevention

@@ -1,7 +1,9 @@
 package csrf
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
@@ -31,14 +33,23 @@ const (
 // The error is [ErrUnavailable] if the session cannot be loaded. Token panics
 // without [Config.Sessions], and outside of [session.Manager.Handler].
 func (p *Protection) Token(r *http.Request) (string, error) {
+	secret, err := p.secret(r)
+	if err != nil {
+		return "", err
+	}
+	return mask(secret), nil
+}
+
+// secret is what tokens are made of.
+func (p *Protection) secret(r *http.Request) (secret [secretLen]byte, err error) {
 	if p.cfg.Sessions == nil {
 		panic("csrf: tokens need Config.Sessions")
 	}
 	s, err := p.cfg.Sessions.Load(r.Context())
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return secret, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return mask(s.Secret(purpose)), nil
+	return s.Secret(purpose), nil
 }
 
 // Input returns a hidden field with a token, for a form. It is [Protection.Token]
@@ -83,32 +94,62 @@ func (p *Protection) ServeToken(w http.ResponseWriter, r *http.Request) {
 	}{token, headerName, p.cfg.Field})
 }
 
-// checkToken is step 4 of the decision.
-func (p *Protection) checkToken(r *http.Request) error {
+// checkToken is step 4 of the decision. If the token was made in another tab, it
+// returns what it is made of.
+func (p *Protection) checkToken(r *http.Request, sameOrigin bool) (otherTab *[secretLen]byte, err error) {
 	if p.cfg.Sessions == nil {
-		return fmt.Errorf("%w: neither Sec-Fetch-Site nor Origin nor Referer, and no Config.Sessions", ErrNoToken)
+		return nil, fmt.Errorf("%w: neither Sec-Fetch-Site nor Origin nor Referer, and no Config.Sessions", ErrNoToken)
 	}
 	token, err := p.requestToken(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	got, ok := unmask(token)
+	secret, ok := unmask(token)
 	if !ok {
-		return fmt.Errorf("%w: malformed", ErrBadToken)
+		return nil, fmt.Errorf("%w: malformed", ErrBadToken)
 	}
 	s, err := p.cfg.Sessions.Load(r.Context())
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	// Asking for its secret would begin a session, and never match.
 	if !s.Exists() {
-		return fmt.Errorf("%w: the request has no session: its cookie is missing, unknown, expired or there twice", ErrBadToken)
+		return nil, fmt.Errorf("%w: the request has no session: its cookie is missing, unknown, expired or there twice", ErrBadToken)
 	}
 	want := s.Secret(purpose)
-	if subtle.ConstantTimeCompare(got[:], want[:]) == 0 {
-		return fmt.Errorf("%w: not of this session", ErrBadToken)
+	if subtle.ConstantTimeCompare(secret[:], want[:]) == 1 {
+		return nil, nil
 	}
-	return nil
+	// Of two tabs that were opened without a cookie, the browser keeps the cookie
+	// of one, and the form in the other has a token of a session that is gone. It
+	// counts where a browser says that the request is of this site, and nobody is
+	// signed in: an attacker could have got such a token, but not a browser that
+	// says so.
+	if sameOrigin && s.Owner() == "" && p.cfg.Sessions.IssuedAnonymously(purpose, secret) {
+		return &secret, nil
+	}
+	return nil, fmt.Errorf("%w: not of this session", ErrBadToken)
+}
+
+type formSecretKey struct{ p *Protection }
+
+// FormSecret returns a secret, for the purpose, that belongs to a form: it is the
+// same when the form is shown and when it is sent, inside of
+// [Protection.Handler]. It differs from the session's own secret where the form
+// was shown in another tab, see "Tokens" above. Like [Protection.Token] it begins
+// a session if there is none.
+func (p *Protection) FormSecret(r *http.Request, purpose string) ([32]byte, error) {
+	secret, ok := r.Context().Value(formSecretKey{p}).(*[secretLen]byte)
+	if !ok {
+		own, err := p.secret(r)
+		if err != nil {
+			return own, err
+		}
+		secret = &own
+	}
+	mac := hmac.New(sha256.New, secret[:])
+	mac.Write([]byte(purpose))
+	return [32]byte(mac.Sum(nil)), nil
 }
 
 // requestToken finds the token in a header, or else in the body.
