@@ -272,7 +272,6 @@ type sessionsBody struct {
 	Sessions []sessionRow
 	Search   string
 	Signed   int // sessions of people
-	Others   int // of visitors who have not signed in
 	Beyond   int // that match and are not shown
 	Chart    chart
 }
@@ -284,40 +283,49 @@ func (v *visit) sessions() error {
 	b := sessionsBody{Search: plainText(v.r.FormValue("q"), 256)}
 	want := strings.ToLower(strings.TrimSpace(b.Search))
 	called := make(map[string]string) // by ID
-	for i, err := range v.p.cfg.Sessions.List(v.ctx, session.Query{All: true, Fields: true}) {
+	identify := func(r *sessionRow) error {
+		name, ok := called[r.Owner]
+		if !ok {
+			who, err := v.p.cfg.People.ByID(v.ctx, r.Owner)
+			if err != nil && !errors.Is(err, account.ErrNotFound) {
+				return err
+			}
+			name = who.Name
+			called[r.Owner] = name
+		}
+		r.Person, r.PersonID, r.Here = name, r.Owner, r.Handle == v.s.Handle()
+		return nil
+	}
+	for i, err := range v.p.cfg.Sessions.List(v.ctx, session.Query{SignedIn: true, Fields: true}) {
 		if err != nil {
 			return err
-		}
-		if i.Owner == "" {
-			b.Others++
-			continue
 		}
 		b.Signed++
 		if b.Signed > maxListed {
 			b.Beyond++
 			continue
 		}
-		name, ok := called[i.Owner]
-		if !ok {
-			who, err := v.p.cfg.People.ByID(v.ctx, i.Owner)
-			if err != nil && !errors.Is(err, account.ErrNotFound) {
+		r := row(i)
+		if want != "" { // else only those that are shown need their names
+			if err := identify(&r); err != nil {
 				return err
 			}
-			name = who.Name
-			called[i.Owner] = name
 		}
-		r := row(i)
-		r.Person, r.PersonID, r.Here = name, i.Owner, i.Handle == v.s.Handle()
 		if matches(want, r.Person, r.Device, r.Addr, r.Handle.String()) {
 			b.Sessions = append(b.Sessions, r)
 		}
 	}
 	slices.SortFunc(b.Sessions, func(a, c sessionRow) int {
-		return cmp.Or(c.Seen.Compare(a.Seen), c.Created.Compare(a.Created), strings.Compare(a.Person, c.Person))
+		return cmp.Or(c.Seen.Compare(a.Seen), c.Created.Compare(a.Created), strings.Compare(a.Handle.String(), c.Handle.String()))
 	})
 	if more := len(b.Sessions) - 4*pageSize; more > 0 {
 		b.Beyond += more
 		b.Sessions = b.Sessions[:4*pageSize]
+	}
+	for i := range b.Sessions {
+		if err := identify(&b.Sessions[i]); err != nil {
+			return err
+		}
 	}
 	var err error
 	if b.Chart, err = v.chart(b.Signed); err != nil {
@@ -388,13 +396,11 @@ func (p *Pages) Sample(ctx context.Context) error {
 		return nil
 	}
 	n := 0
-	for i, err := range p.cfg.Sessions.List(ctx, session.Query{All: true}) {
+	for _, err := range p.cfg.Sessions.List(ctx, session.Query{SignedIn: true}) {
 		if err != nil {
 			return err
 		}
-		if i.Owner != "" {
-			n++
-		}
+		n++
 	}
 	return p.cfg.Log.Append(ctx, account.Entry{Time: time.Now().UTC(), Kind: sampled, Detail: strconv.Itoa(n)})
 }

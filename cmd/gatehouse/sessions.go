@@ -28,7 +28,7 @@ type sessionListCmd struct {
 
 func (c *sessionListCmd) Run(ctx context.Context, std streams) error {
 	return c.with(ctx, func(o *operator) error {
-		q := session.Query{All: true}
+		q := session.Query{SignedIn: true}
 		if c.User != "" {
 			p, err := o.named(ctx, c.User)
 			if err != nil {
@@ -75,9 +75,6 @@ func (o *operator) listSessions(ctx context.Context, q session.Query, asJSON boo
 	for i, err := range o.sessions.List(ctx, q) {
 		if err != nil {
 			return err
-		}
-		if i.Owner == "" {
-			continue
 		}
 		name, ok := called[i.Owner]
 		if !ok {

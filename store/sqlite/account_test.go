@@ -384,7 +384,11 @@ func TestDamagedAccount(t *testing.T) {
 
 // TestMigration: a file of the schema before keeps its sessions and gets accounts.
 func TestMigration(t *testing.T) {
-	script, err := migrations.ReadFile("migrations/0001_sessions.sql")
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := migrations.ReadFile("migrations/" + files[0].Name())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +434,7 @@ func TestMigration(t *testing.T) {
 			t.Errorf("round %d: %d entries", round, n)
 		}
 		var version int
-		if err := s.writer.conn.scan("SELECT version FROM "+schemaTable, &version); err != nil || version != 2 {
+		if err := s.writer.conn.scan("SELECT version FROM "+schemaTable, &version); err != nil || version != len(files) {
 			t.Errorf("round %d: schema %d, %v", round, version, err)
 		}
 		if err := s.Close(); err != nil {

@@ -101,6 +101,9 @@ func (c *client) Find(ctx context.Context, h session.Handle) (session.Record, er
 
 // Commit implements [session.Store].
 func (c *client) Commit(ctx context.Context, id session.ID, d *session.Delta) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
 	body, err := encodeDelta(d)
 	if err != nil {
 		return fmt.Errorf("sqlite: commit: %w", err)
@@ -136,7 +139,7 @@ func (c *client) List(ctx context.Context, q session.Query) iter.Seq2[session.Re
 			values.Set(name, value)
 		}
 	}
-	for name, yes := range map[string]bool{"all": q.All, "fields": q.Fields} {
+	for name, yes := range map[string]bool{"all": q.All, "signed-in": q.SignedIn, "fields": q.Fields} {
 		if yes {
 			values.Set(name, "true")
 		}

@@ -12,7 +12,9 @@
 // A write that has been answered is on disk: WAL with synchronous=FULL, and on
 // macOS F_FULLFSYNC. The process may be killed at any moment; the next one has
 // everything that was answered, and of what was under way each write as a whole or
-// not at all. When the disk is full, writes are refused with [session.ErrFull], or
+// not at all. A write that was answered with the error of the caller's context may
+// be committed too: the writer does not stop in the middle of a transaction for one
+// of those who share it. When the disk is full, writes are refused with [session.ErrFull], or
 // [account.ErrFull], and reads go on; when there is room again, so do writes.
 //
 // Writes that wait are committed together by one goroutine, since it is the disk
@@ -69,8 +71,9 @@
 //
 //	curl --unix-socket sessions.db.sock 'http://localhost/v1/sessions?owner=alex'
 //
-//	GET    /v1/sessions    owner=O, or label=N and value=V, or both, or all=true;
-//	                       fields=true for the values: a session on each line
+//	GET    /v1/sessions    owner=O, or label=N and value=V, or both; or all=true; or
+//	                       signed-in=true, for those of users, with label and value
+//	                       too; fields=true for the values: a session on each line
 //	GET    /v1/sessions/S  one session with its values; S is an ID or a handle
 //	POST   /v1/sessions/S  changes it: a [session.Delta] as create, rename, if, set,
 //	                       delete, seen, idle, expires, restart, owner, labels

@@ -110,12 +110,13 @@ func stream[T, W any](w http.ResponseWriter, items iter.Seq2[T, error], toWire f
 func (s *Store) serveList(r *http.Request) iter.Seq2[session.Record, error] {
 	values := r.URL.Query()
 	q := session.Query{
-		Owner:  values.Get("owner"),
-		Label:  session.Label{Name: values.Get("label"), Value: values.Get("value")},
-		All:    values.Get("all") == "true",
-		Fields: values.Get("fields") == "true",
+		Owner:    values.Get("owner"),
+		Label:    session.Label{Name: values.Get("label"), Value: values.Get("value")},
+		All:      values.Get("all") == "true",
+		SignedIn: values.Get("signed-in") == "true",
+		Fields:   values.Get("fields") == "true",
 	}
-	if named := q.Owner != "" || q.Label.Name != ""; q.All == named || (q.Label.Name == "") != (q.Label.Value == "") {
+	if named := q.Owner != "" || q.SignedIn || q.Label.Name != ""; q.All == named || (q.Label.Name == "") != (q.Label.Value == "") {
 		return func(yield func(session.Record, error) bool) { yield(session.Record{}, session.ErrQuery) }
 	}
 	return s.List(r.Context(), q)

@@ -8,15 +8,15 @@ import (
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
-// listStep is how many rows are read at once of a listing of all.
+// listStep is how many rows are read at once of a listing that goes in steps.
 const listStep = 256
 
 // List implements [session.Lister]. What a query by owner or label yields was all
-// there at one moment, and is in memory at once; All goes through the table in
-// small steps.
+// there at one moment, and is in memory at once; All and SignedIn go through the
+// table in small steps.
 func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
-		if !q.All {
+		if !q.All && (!q.SignedIn || q.Owner != "") {
 			found, err := s.named(ctx, &q)
 			if err != nil {
 				yield(session.Record{}, fail("list", err))
@@ -29,7 +29,7 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 			var found []*row
 			err := ctx.Err()
 			if err == nil {
-				found, err = s.step(ctx, after, q.Fields)
+				found, err = s.step(ctx, after, &q)
 			}
 			if err != nil {
 				yield(session.Record{}, fail("list", err))
@@ -62,9 +62,16 @@ func with(fields bool) int {
 }
 
 // step returns the rows that follow the number; fewer than listStep are the last.
-func (s *Store) step(ctx context.Context, after int64, fields bool) (found []*row, err error) {
+func (s *Store) step(ctx context.Context, after int64, q *session.Query) (found []*row, err error) {
 	err = s.read(ctx, func(r *reader) (err error) {
-		found, err = all(r.st.all[with(fields)], scanRow, after, listStep)
+		switch fields := with(q.Fields); {
+		case q.All:
+			found, err = all(r.st.all[fields], scanRow, after, listStep)
+		case q.Label.Name == "":
+			found, err = all(r.st.signedIn[fields], scanRow, after, listStep)
+		default:
+			found, err = all(r.st.signedInLabeled[fields], scanRow, after, q.Label.Name, q.Label.Value, listStep)
+		}
 		return err
 	})
 	return found, err

@@ -36,6 +36,9 @@ func (s *Store) Find(ctx context.Context, h session.Handle) (session.Record, err
 
 // Commit implements [session.Store].
 func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
 	// The caller may go before the writer has come to it, and change it.
 	own := *d
 	own.If, own.Set, own.Delete, own.Labels = slices.Clone(d.If), slices.Clone(d.Set), slices.Clone(d.Delete), slices.Clone(d.Labels)

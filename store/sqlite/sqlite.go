@@ -76,9 +76,10 @@ func (c *Config) validate() error {
 // people. It may be used concurrently.
 //
 // What a method that changes something has answered without an error is on disk.
-// If the caller's context ends while the disk is at work, nobody can know. Where
-// the disk or the file is full the error is [session.ErrFull]; when there is room
-// again, the store works again.
+// If the caller's context ends while its change waits to be written, the error is
+// the context's, and the change may be committed all the same, shortly after: a
+// caller that must know has to look. Where the disk or the file is full the error
+// is [session.ErrFull]; when there is room again, the store works again.
 //
 // Keys are handles: of two IDs with one handle the second is refused with
 // [session.ErrExists].

@@ -1,5 +1,7 @@
 package sqlite
 
+import "fmt"
+
 // writeStatements are the writer's.
 type writeStatements struct {
 	begin, commit, rollback *stmt
@@ -60,8 +62,10 @@ func newWriteStatements(c *conn) writeStatements {
 // readStatements are those of each reader. Those that list come without and with
 // the values.
 type readStatements struct {
-	row, due, spent           *stmt
+	row, spent                *stmt
+	due                       [2]*stmt // of anonymous sessions, and of the others
 	all, owned, labeled, both [2]*stmt
+	signedIn, signedInLabeled [2]*stmt
 
 	record, found                             *stmt
 	oldest, newest, entries, entriesOf, later *stmt
@@ -70,10 +74,16 @@ type readStatements struct {
 // selected ends the statements that read the log.
 const selected = " AND +time >= ? AND kind = coalesce(nullif(?, ''), kind) ORDER BY number DESC LIMIT ?"
 
+// newDueStatements are for the handles of sessions that the sweep has to look at.
+func newDueStatements(c *conn) [2]*stmt {
+	const query = "SELECT handle FROM gatehouse_session WHERE owner IS %s AND due <= ? ORDER BY due LIMIT ?"
+	return [2]*stmt{c.stmt(fmt.Sprintf(query, "NULL")), c.stmt(fmt.Sprintf(query, "NOT NULL"))}
+}
+
 func newReadStatements(c *conn) readStatements {
 	s := readStatements{
 		row:   c.stmt("SELECT " + rowColumns + ", data FROM gatehouse_session WHERE handle = ?"),
-		due:   c.stmt("SELECT handle FROM gatehouse_session WHERE due <= ? ORDER BY due LIMIT ?"),
+		due:   newDueStatements(c),
 		spent: c.stmt("SELECT count(*) FROM gatehouse_spent WHERE id = ?"),
 
 		record: c.stmt("SELECT " + recordColumns + ", data FROM gatehouse_account_key CROSS JOIN gatehouse_account ON number = account WHERE key = ?"),
@@ -92,6 +102,11 @@ func newReadStatements(c *conn) readStatements {
 		labeled := from + "WHERE number IN (SELECT session FROM gatehouse_label WHERE name = ? AND value = ?)"
 		s.all[i] = c.stmt(from + "WHERE number > ? ORDER BY number LIMIT ?")
 		s.owned[i] = c.stmt(from + "WHERE owner = ?")
+		signedIn := from + "WHERE owner IS NOT NULL AND number > ?"
+		s.signedIn[i] = c.stmt(signedIn + " ORDER BY number LIMIT ?")
+		// Not by way of the label, which any number of anonymous sessions may have.
+		s.signedInLabeled[i] = c.stmt(signedIn +
+			" AND EXISTS (SELECT 1 FROM gatehouse_label WHERE name = ? AND value = ? AND session = number) ORDER BY number LIMIT ?")
 		s.labeled[i] = c.stmt(labeled)
 		// Without the plus, the planner might begin with all sessions of the owner.
 		s.both[i] = c.stmt(labeled + " AND +owner = ?")

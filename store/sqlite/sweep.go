@@ -51,7 +51,14 @@ func (s *Store) sweep(ctx context.Context) (step swept, n int, err error) {
 	}
 	var due []int64
 	err = s.read(ctx, func(r *reader) (err error) {
-		due, err = all(r.st.due, scanOne[int64], time.Now().UnixMilli(), sweepStep)
+		now := time.Now().UnixMilli()
+		for _, st := range r.st.due {
+			if len(due) < sweepStep && err == nil {
+				var more []int64
+				more, err = all(st, scanOne[int64], now, sweepStep-len(due))
+				due = append(due, more...)
+			}
+		}
 		return err
 	})
 	if err != nil || len(due) == 0 {

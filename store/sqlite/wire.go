@@ -281,6 +281,7 @@ var meanings = []struct {
 	{session.ErrConflict, "conflict", http.StatusPreconditionFailed},
 	{session.ErrFull, "full", http.StatusInsufficientStorage},
 	{session.ErrQuery, "query", http.StatusBadRequest},
+	{session.ErrInvalidDelta, "delta", http.StatusBadRequest},
 	{errRequest, "request", http.StatusBadRequest},
 	{ErrClosed, "closed", http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, "timeout", http.StatusGatewayTimeout},

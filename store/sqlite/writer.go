@@ -59,8 +59,8 @@ type writer struct {
 }
 
 // do has the job done in the next transaction and returns when that is on disk.
-// If ctx ends before it has begun, it is not done; if it ends later, nobody can
-// know.
+// If ctx ends before the transaction has come to the job, the job is not done. If
+// it ends later, do returns the error of ctx and the job may be committed.
 func (w *writer) do(ctx context.Context, do func(*tx) error) error {
 	j := &job{gone: ctx.Done(), do: do, done: make(chan error, 1)}
 	err := w.send(j)
