@@ -271,6 +271,13 @@ func benchRedis(ctx context.Context, cfg config, r *report) error {
 			parallel(rawRueidis, set),
 			visits(nameOurs, plain, pathWrite, sessionsEach),
 			visits(oursCached, cached, pathWrite, sessionsEach),
+			parallel(rawRueidis+", HGETALL of two fields, then HSET", func(worker, n int) {
+				for i := range n {
+					key := "hash:" + keyOf(worker, i)
+					check(raw.Do(ctx, raw.B().Hgetall().Key(key).Build()).Error())
+					check(raw.Do(ctx, raw.B().Hset().Key(key).FieldValue().FieldValue("v:name", payload).Build()).Error())
+				}
+			}),
 			parallel(rawGoRedis, func(worker, n int) {
 				for i := range n {
 					check(gored.Set(ctx, keyOf(worker, i), payload, 0).Err())
@@ -278,8 +285,11 @@ func benchRedis(ctx context.Context, cfg config, r *report) error {
 			}),
 			visits(nameScs+", redisstore", others, pathWrite, sessionsEach),
 		}
+		results = measure(writes, cfg)
 		r.printf("### Redis: read one key and write another\n\n")
-		r.rateTable(writes, measure(writes, cfg))
+		r.rateTable(writes, results)
+		r.atLeast("Redis, read and write, as a multiple of raw rueidis SET", results[nameOurs].speed(results[rawRueidis]), 0.3, times,
+			"scs "+times(results[nameScs+", redisstore"].speed(results[rawRueidis])))
 		return nil
 	})
 }
