@@ -132,16 +132,16 @@ func (s *settings) postgres() (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-func (s *settings) redis() (rueidis.ClientOption, error) {
+func (s *settings) redis() (redis.Config, error) {
 	u, err := address("sessions", s.Sessions, s.SessionsPasswordFile)
 	if err != nil {
-		return rueidis.ClientOption{}, err
+		return redis.Config{}, err
 	}
 	option, err := rueidis.ParseURL(u.String())
 	if err != nil {
-		return option, usageError{errors.New("--sessions is not like redis://HOST:6379")}
+		return redis.Config{}, usageError{errors.New("--sessions is not like redis://HOST:6379")}
 	}
-	return option, nil
+	return redis.Config{Client: option, RequireCache: u.Query().Get("client_cache") == "require"}, nil
 }
 
 func (s *server) openPostgres(ctx context.Context) (*postgres.Store, error) {
@@ -160,13 +160,14 @@ func (s *server) openPostgres(ctx context.Context) (*postgres.Store, error) {
 }
 
 func (s *server) openRedis(ctx context.Context) (*redis.Store, error) {
-	option, err := s.redis()
+	cfg, err := s.redis()
 	if err != nil {
 		return nil, err
 	}
+	cfg.Logger = s.log
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	store, err := redis.Open(ctx, redis.Config{Client: option})
+	store, err := redis.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

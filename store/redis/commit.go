@@ -19,7 +19,7 @@ func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) err
 		if !d.Create {
 			return failed("rename", s.rename(ctx, &c))
 		}
-		if _, err := s.read(ctx, id, false); !errors.Is(err, session.ErrNotFound) {
+		if _, _, err := s.read(ctx, id, false); !errors.Is(err, session.ErrNotFound) {
 			return failed("commit", cmp.Or(err, session.ErrExists))
 		}
 		c.id = d.Rename

@@ -26,6 +26,17 @@
 // even a page must not be shown any more, set [Config.NoCache]: every read then
 // asks the server.
 //
+// # Where the server does not tell
+//
+// Many managed services do not know CLIENT TRACKING, many proxies speak RESP2 only,
+// and a user may lack the right. Then nothing is cached: every read asks the server,
+// which costs a round trip and shows nothing that is over. [Open] says so once in
+// the log ([Config.Logger]). So does a store whose server ceases to tell of changes
+// while it runs, since another has taken its place or a right was taken away; it
+// tries again after a minute, later less and less often, and caches again when that
+// succeeds. Where the load without the cache would be too much, [Config.RequireCache]
+// has Open fail instead.
+//
 // # What an outage does
 //
 // While the server is away, calls ask again until their context ends; then they

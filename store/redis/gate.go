@@ -119,7 +119,7 @@ func (g *gate) dial(opt *rueidis.ClientOption) dialer {
 			g.dialing.Add(-1)
 			return nil, err
 		}
-		w := &watched{Conn: c, gate: g}
+		w := &watched{Conn: &greeting{Conn: c}, gate: g}
 		w.silent.Store(true)
 		// Those who came before dialing was seen wait for the first word, and
 		// cannot be called away from there.

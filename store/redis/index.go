@@ -56,7 +56,7 @@ func (s *Store) index(ctx context.Context, names []name, h session.Handle, until
 		return nil
 	}
 	member, now := h.String(), strconv.FormatInt(time.Now().UnixMilli(), 10)
-	_, err := s.remote.batch(ctx, s.remote.client, func(b rueidis.Builder) (cmds []rueidis.Completed) {
+	_, err := s.remote.batch(ctx, func(b rueidis.Builder) (cmds []rueidis.Completed) {
 		for _, n := range names {
 			key := s.keys.index(n)
 			cmds = append(cmds,
@@ -88,7 +88,7 @@ func (s *Store) unindex(ctx context.Context, names []name, h session.Handle) {
 	if len(names) == 0 {
 		return
 	}
-	_, _ = s.remote.batch(ctx, s.remote.client, func(b rueidis.Builder) (cmds []rueidis.Completed) {
+	_, _ = s.remote.batch(ctx, func(b rueidis.Builder) (cmds []rueidis.Completed) {
 		for _, n := range names {
 			cmds = append(cmds, b.Zrem().Key(s.keys.index(n)).Member(h.String()).Build())
 		}

@@ -55,7 +55,7 @@ func (s *Store) fetch(ctx context.Context, q *session.Query, handles []session.H
 	if len(handles) == 0 {
 		return nil, nil
 	}
-	msgs, err := s.remote.batch(ctx, s.remote.client, func(b rueidis.Builder) (cmds []rueidis.Completed) {
+	msgs, err := s.remote.batch(ctx, func(b rueidis.Builder) (cmds []rueidis.Completed) {
 		for _, h := range handles {
 			cmds = append(cmds, b.Hgetall().Key(s.keys.session(h)).Build())
 		}
@@ -128,7 +128,7 @@ func (s *Store) scan(ctx context.Context) iter.Seq2[[]session.Handle, error] {
 		seen := map[session.Handle]struct{}{}
 		for _, node := range nodes {
 			for cursor := uint64(0); ; {
-				msgs, err := s.remote.batch(ctx, node, func(b rueidis.Builder) []rueidis.Completed {
+				msgs, err := s.remote.batchTo(ctx, func() rueidis.Client { return node }, func(b rueidis.Builder) []rueidis.Completed {
 					return []rueidis.Completed{b.Scan().Cursor(cursor).Match(pattern).Count(listAtOnce).Build()}
 				})
 				var entry rueidis.ScanEntry
@@ -163,7 +163,7 @@ var glob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, 
 
 // masters returns the nodes that together have all keys.
 func (s *Store) masters(ctx context.Context) (masters []rueidis.Client, err error) {
-	nodes := s.remote.client.Nodes()
+	nodes := s.remote.current.Load().Nodes()
 	if !s.cluster {
 		return slices.Collect(maps.Values(nodes)), nil
 	}

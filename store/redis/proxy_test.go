@@ -2,10 +2,12 @@ package redis_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,7 +28,14 @@ type proxy struct {
 	pushes  atomic.Int64  // messages lost
 	left    int           // answers until the one that hook is for
 	hook    func() bool   // whether that one arrives; else the connection is lost
+
+	// asked, if there is one, is called with each command before the server gets
+	// it. It may change it, or return the error that is answered in its stead.
+	asked atomic.Pointer[func(words []string) (refusal string)]
 }
+
+// ask sets what is called with each command.
+func (p *proxy) ask(f func(words []string) (refusal string)) { p.asked.Store(&f) }
 
 func newProxy(t testing.TB, to string) *proxy {
 	t.Helper()
@@ -68,15 +77,38 @@ func (p *proxy) serve(client net.Conn) {
 	p.remember(server)
 	defer server.Close()
 	defer client.Close()
+	answers := make(chan string, 1<<20) // "" for those that are the server's
 	go func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
+		defer server.Close()
+		r := bufio.NewReader(client)
+		for {
+			words, frame, err := readCommand(r)
+			if err != nil {
+				return
+			}
+			refusal := ""
+			if f := p.asked.Load(); f != nil {
+				if refusal = (*f)(words); refusal != "" {
+					words = []string{"PING"} // which keeps the answers in order
+				}
+				frame = appendCommand(nil, words)
+			}
+			answers <- refusal
+			if _, err := server.Write(frame); err != nil {
+				return
+			}
+		}
 	}()
 	r := bufio.NewReader(server)
 	for {
 		frame, err := readFrame(r, nil)
 		if err != nil {
 			return
+		}
+		if frame[0] != '>' {
+			if refusal := <-answers; refusal != "" {
+				frame = []byte("-" + refusal + "\r\n")
+			}
 		}
 		p.mu.Lock()
 		stalled := p.stalled
@@ -153,6 +185,40 @@ func (p *proxy) release() {
 		close(p.stalled)
 		p.stalled = nil
 	}
+}
+
+// readCommand returns a command's words, and all of it as it came.
+func readCommand(r *bufio.Reader) (words []string, frame []byte, err error) {
+	if frame, err = readFrame(r, nil); err != nil {
+		return nil, nil, err
+	}
+	lines := bufio.NewReader(bytes.NewReader(frame))
+	line, _ := lines.ReadString('\n')
+	n, err := strconv.Atoi(strings.TrimSpace(line[1:]))
+	if err != nil {
+		return nil, nil, err
+	}
+	for range n {
+		line, _ = lines.ReadString('\n')
+		size, err := strconv.Atoi(strings.TrimSpace(line[1:]))
+		if err != nil {
+			return nil, nil, err
+		}
+		word := make([]byte, size+2)
+		if _, err := io.ReadFull(lines, word); err != nil {
+			return nil, nil, err
+		}
+		words = append(words, string(word[:size]))
+	}
+	return words, frame, nil
+}
+
+func appendCommand(b []byte, words []string) []byte {
+	b = fmt.Appendf(b, "*%d\r\n", len(words))
+	for _, w := range words {
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(w), w)
+	}
+	return b
 }
 
 // readFrame appends one message of RESP3 as it is.

@@ -1,9 +1,11 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +37,11 @@ type Config struct {
 	// a cached one may show.
 	NoCache bool
 
+	// RequireCache has [Open] fail with [ErrNoTracking] where the server does not
+	// tell of changes. Otherwise every read asks it then, with a warning in the
+	// log; in either case so if it ceases to tell of them later.
+	RequireCache bool
+
 	// CacheBytes bounds what the cache takes, 32 MiB if zero or less.
 	CacheBytes int64
 
@@ -43,7 +50,15 @@ type Config struct {
 	// an error although the server has it. Each write then takes a connection
 	// of its own.
 	Wait int
+
+	// Logger is told when reads cease to be cached, and when they are again.
+	// [slog.Default] if nil.
+	Logger *slog.Logger
 }
+
+// ErrNoTracking says that the server, or a proxy before it, does not tell of
+// changes: it does not know CLIENT TRACKING or RESP3, or the user may not use it.
+var ErrNoTracking = errors.New("the server does not tell of changes (CLIENT TRACKING), which Config.RequireCache asks for")
 
 // A Store is a [session.Store] and [session.Lister], and remembers the
 // challenges that are spent (captcha.Once). It may be used concurrently.
@@ -73,22 +88,22 @@ const (
 
 // Open connects to the server, which must be there, or says what is wrong.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s, opt, err := configure(cfg)
+	s, err := configure(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
 	type opened struct {
-		client rueidis.Client
-		err    error
+		link *link
+		err  error
 	}
 	ch := make(chan opened)
 	go func() {
-		client, err := rueidis.NewClient(opt)
+		link, err := s.remote.open(ctx)
 		select {
-		case ch <- opened{client, err}:
+		case ch <- opened{link, err}:
 		case <-ctx.Done():
 			if err == nil {
-				client.Close()
+				link.Close()
 			}
 		}
 	}()
@@ -97,8 +112,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		if o.err != nil {
 			return nil, fmt.Errorf("redis: open: %w", o.err)
 		}
-		s.remote.client = o.client
-		s.cluster = o.client.Mode() == rueidis.ClientModeCluster
+		s.remote.current.Store(o.link)
+		s.cluster = o.link.Mode() == rueidis.ClientModeCluster
 		s.warm(ctx)
 		return s, nil
 	case <-ctx.Done():
@@ -111,19 +126,22 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // greeting, and could not be called away. Those of a Cluster's nodes are made as
 // they are needed.
 func (s *Store) warm(ctx context.Context) {
-	if s.cache != nil && !s.cluster {
-		_, _ = s.readHandle(ctx, session.Handle{}, true) // there is none
+	if s.remote.current.Load().tracks && !s.cluster {
+		_, _, _ = s.readHandle(ctx, session.Handle{}, true) // there is none
 	}
 }
 
-func configure(cfg Config) (*Store, rueidis.ClientOption, error) {
+func configure(cfg Config) (*Store, error) {
 	opt := cfg.Client
-	fail := func(text string) (*Store, rueidis.ClientOption, error) { return nil, opt, errors.New(text) }
+	fail := func(text string) (*Store, error) { return nil, errors.New(text) }
+	noCache := cfg.NoCache || opt.DisableCache || opt.AlwaysRESP2
 	switch {
 	case len(opt.InitAddress) == 0:
 		return fail("Config.Client needs an address")
 	case cfg.Wait < 0:
 		return fail("Config.Wait is negative")
+	case cfg.RequireCache && noCache:
+		return fail("Config.RequireCache contradicts NoCache, Client.DisableCache and AlwaysRESP2")
 	case opt.SendToReplicas != nil, opt.ReplicaOnly, len(opt.Standalone.ReplicaAddress) != 0:
 		return fail("Config.Client must not read from replicas: they show sessions that have ended")
 	case opt.ConnLifetime != 0:
@@ -146,22 +164,28 @@ func configure(cfg Config) (*Store, rueidis.ClientOption, error) {
 	opt.InitAddress = slices.Clone(opt.InitAddress)                              // rueidis may shuffle it
 
 	s := &Store{keys: keys{cfg.Prefix}}
-	s.remote.wait = cfg.Wait
-	opt.DialCtxFn = s.remote.gate.dial(&opt)
-	s.remote.gate.start = time.Now()
-	s.remote.gate.apart = cfg.Wait > 0
-	s.remote.gate.patience = opt.Dialer.Timeout
-	s.remote.gate.linger = opt.ConnWriteTimeout + 2*opt.Dialer.KeepAlive
-	if cfg.NoCache || opt.DisableCache || opt.AlwaysRESP2 {
+	r := &s.remote
+	r.wait = cfg.Wait
+	opt.DialCtxFn = r.gate.dial(&opt)
+	r.gate.start = time.Now()
+	r.gate.apart = cfg.Wait > 0
+	r.gate.patience = opt.Dialer.Timeout
+	r.gate.linger = opt.ConnWriteTimeout + 2*opt.Dialer.KeepAlive
+	r.log = cmp.Or(cfg.Logger, slog.Default())
+	r.start, r.checks, r.first = r.gate.start, checkEvery, firstAgain
+	if noCache {
 		opt.DisableCache = true
-		return s, opt, nil
+		r.opt = opt
+		return s, nil
 	}
 	if cfg.CacheBytes <= 0 {
 		cfg.CacheBytes = defaultCacheBytes
 	}
 	s.cache = newCache(cfg.CacheBytes)
 	opt.NewCacheStoreFn = func(rueidis.CacheStoreOption) rueidis.CacheStore { return tracked{s.cache, s.keys} }
-	return s, opt, nil
+	r.opt, r.caching, r.require = opt, true, cfg.RequireCache
+	r.checkAfter(r.checks)
+	return s, nil
 }
 
 func set[T comparable](v *T, def T) {
@@ -174,25 +198,29 @@ func set[T comparable](v *T, def T) {
 // Close ends the connections, and with them every call that is under way.
 func (s *Store) Close() {
 	s.remote.closed.Store(true)
-	s.remote.client.Close()
+	s.remote.close()
 }
 
 // Load implements [session.Store].
 func (s *Store) Load(ctx context.Context, id session.ID) (session.Record, error) {
 	if s.cache == nil {
-		r, err := s.read(ctx, id, false)
+		r, _, err := s.read(ctx, id, false)
 		return r, failed("load", err)
 	}
 	now := time.Now()
 	if r := s.cache.get(&id, now); r != nil {
 		return *r, nil
 	}
+	if !s.remote.tracks(now) {
+		r, _, err := s.read(ctx, id, false)
+		return r, failed("load", err)
+	}
 	announced := s.cache.announce(id.Handle(), now)
-	r, err := s.read(ctx, id, announced != nil)
+	r, tracked, err := s.read(ctx, id, announced != nil)
 	switch {
 	case announced == nil && err == nil:
 		s.cache.meet(id.Handle())
-	case announced != nil && err == nil:
+	case tracked && err == nil:
 		kept := r
 		s.cache.keep(announced, &kept)
 	case announced != nil:
@@ -201,45 +229,52 @@ func (s *Store) Load(ctx context.Context, id session.ID) (session.Record, error)
 	return r, failed("load", err)
 }
 
-// read reads the session with this ID. One that is tracked is told of by the
-// server when it changes.
-func (s *Store) read(ctx context.Context, id session.ID, tracked bool) (session.Record, error) {
-	r, err := s.readHandle(ctx, id.Handle(), tracked)
+// read reads the session with this ID. If track is set and the server can do it, it
+// tells when the session changes.
+func (s *Store) read(ctx context.Context, id session.ID, track bool) (r session.Record, tracked bool, err error) {
+	r, tracked, err = s.readHandle(ctx, id.Handle(), track)
 	if err == nil && r.ID != id {
 		err = session.ErrNotFound
 	}
 	if err != nil {
-		return session.Record{}, err
+		return session.Record{}, false, err
 	}
-	return r, nil
+	return r, tracked, nil
 }
 
-func (s *Store) readHandle(ctx context.Context, h session.Handle, tracked bool) (session.Record, error) {
+func (s *Store) readHandle(ctx context.Context, h session.Handle, track bool) (r session.Record, tracked bool, err error) {
+	type answer struct {
+		rueidis.RedisMessage
+		tracked bool
+	}
 	key := s.keys.session(h)
-	msg, err := s.remote.read(ctx, func(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
+	a, err := call(ctx, &s.remote, true, func(ctx context.Context) (a answer, err error) {
+		c := s.remote.current.Load()
 		get := c.B().Hgetall().Key(key)
-		if tracked {
-			return c.DoCache(ctx, get.Cache().ToStaticTTL(), staleAfter)
+		if a.tracked = track && c.tracks; a.tracked {
+			a.RedisMessage, err = message(c.DoCache(ctx, get.Cache().ToStaticTTL(), staleAfter))
+		} else {
+			a.RedisMessage, err = message(c.Do(ctx, get.Build()))
 		}
-		return c.Do(ctx, get.Build())
+		return a, err
 	})
 	if err != nil {
-		return session.Record{}, err
+		return r, false, err
 	}
-	hash, err := msg.AsStrMap()
+	hash, err := a.AsStrMap()
 	if err != nil {
-		return session.Record{}, err
+		return r, false, err
 	}
 	r, ok := decode(hash)
 	if !ok {
-		return session.Record{}, session.ErrNotFound
+		return r, false, session.ErrNotFound
 	}
-	return r, nil
+	return r, a.tracked, nil
 }
 
 // Find implements [session.Lister]. It always asks the server.
 func (s *Store) Find(ctx context.Context, h session.Handle) (session.Record, error) {
-	r, err := s.readHandle(ctx, h, false)
+	r, _, err := s.readHandle(ctx, h, false)
 	return r, failed("find", err)
 }
 
@@ -283,15 +318,19 @@ func (s *Store) Spend(ctx context.Context, id [16]byte, until time.Time) (first 
 
 // Spent reports whether the id is spent.
 func (s *Store) Spent(ctx context.Context, id [16]byte) (bool, error) {
-	key := s.keys.spent(id)
+	spent, err := s.exists(ctx, s.keys.spent(id))
+	return spent, failed("spent", err)
+}
+
+func (s *Store) exists(ctx context.Context, key string) (bool, error) {
 	msg, err := s.remote.read(ctx, func(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
 		return c.Do(ctx, c.B().Exists().Key(key).Build())
 	})
 	if err != nil {
-		return false, failed("spent", err)
+		return false, err
 	}
 	n, err := msg.ToInt64()
-	return n > 0, failed("spent", err)
+	return n > 0, err
 }
 
 // forget has this process see what it has done, whatever became of it. It must

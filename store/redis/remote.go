@@ -18,7 +18,7 @@ var errClosed = errors.New("the store is closed")
 // remote is the server, or the servers, behind a client of rueidis. It decides
 // what is sent again: rueidis only follows MOVED and ASK.
 type remote struct {
-	client rueidis.Client
+	links
 	gate   gate
 	wait   int // replicas that must have a write
 	closed atomic.Bool
@@ -50,6 +50,11 @@ func call[T any](ctx context.Context, r *remote, harmless bool, f func(ctx conte
 		if err == nil {
 			return v, nil
 		}
+		err = explained(err)
+		var why untracked
+		if errors.As(err, &why) {
+			r.without(why)
+		}
 		if r.closed.Load() {
 			return v, errClosed
 		}
@@ -64,6 +69,9 @@ func call[T any](ctx context.Context, r *remote, harmless bool, f func(ctx conte
 			return v, err
 		}
 		last = err
+		if pause == maxPause {
+			r.suspect()
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -85,15 +93,22 @@ func ended(ctx context.Context, last error) error {
 // cannot be reached at all.
 func refused(err error) bool {
 	if said, ok := rueidis.IsRedisErr(err); ok {
-		word, _, _ := strings.Cut(said.Error(), " ")
-		switch word {
-		case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY":
-			return true
-		}
-		return false
+		return unavailable[firstWord(said.Error())]
 	}
 	var op *net.OpError
-	return errors.Is(err, rueidis.ErrNoSlot) || errors.As(err, &op) && op.Op == "dial"
+	var why untracked
+	return errors.Is(err, rueidis.ErrNoSlot) || errors.As(err, &op) && op.Op == "dial" || errors.As(err, &why)
+}
+
+// unavailable are the words with which a server says so.
+var unavailable = map[string]bool{
+	"LOADING": true, "READONLY": true, "MASTERDOWN": true, "CLUSTERDOWN": true,
+	"TRYAGAIN": true, "MOVED": true, "ASK": true, "BUSY": true,
+}
+
+func firstWord(text string) string {
+	word, _, _ := strings.Cut(text, " ")
+	return word
 }
 
 // broken reports whether the error is the connection's: whether the command was
@@ -105,7 +120,9 @@ func broken(err error) bool {
 
 // read sends a command that changes nothing.
 func (r *remote) read(ctx context.Context, f func(ctx context.Context, c rueidis.Client) rueidis.RedisResult) (rueidis.RedisMessage, error) {
-	return call(ctx, r, true, func(ctx context.Context) (rueidis.RedisMessage, error) { return message(f(ctx, r.client)) })
+	return call(ctx, r, true, func(ctx context.Context) (rueidis.RedisMessage, error) {
+		return message(f(ctx, r.current.Load()))
+	})
 }
 
 // write sends a command that changes something, and waits for replicas if that
@@ -113,10 +130,10 @@ func (r *remote) read(ctx context.Context, f func(ctx context.Context, c rueidis
 func (r *remote) write(ctx context.Context, harmless bool, f func(ctx context.Context, c rueidis.CommandClient) rueidis.RedisResult) (rueidis.RedisMessage, error) {
 	return call(ctx, r, harmless, func(ctx context.Context) (msg rueidis.RedisMessage, err error) {
 		if r.wait == 0 {
-			return message(f(ctx, r.client))
+			return message(f(ctx, r.current.Load()))
 		}
 		// WAIT is about what its own connection has written.
-		err = r.client.Dedicated(func(c rueidis.DedicatedClient) error {
+		err = r.current.Load().Dedicated(func(c rueidis.DedicatedClient) error {
 			if msg, err = message(f(ctx, c)); err != nil || refusal(&msg) != nil {
 				return err
 			}
@@ -141,8 +158,14 @@ func (r *remote) replicated(ctx context.Context, c rueidis.DedicatedClient) erro
 }
 
 // batch sends commands that are harmless twice, all at once.
-func (r *remote) batch(ctx context.Context, client rueidis.Client, build func(b rueidis.Builder) []rueidis.Completed) ([]rueidis.RedisMessage, error) {
+func (r *remote) batch(ctx context.Context, build func(b rueidis.Builder) []rueidis.Completed) ([]rueidis.RedisMessage, error) {
+	return r.batchTo(ctx, func() rueidis.Client { return r.current.Load() }, build)
+}
+
+// batchTo sends them to one node.
+func (r *remote) batchTo(ctx context.Context, node func() rueidis.Client, build func(b rueidis.Builder) []rueidis.Completed) ([]rueidis.RedisMessage, error) {
 	return call(ctx, r, true, func(ctx context.Context) ([]rueidis.RedisMessage, error) {
+		client := node()
 		results := client.DoMulti(ctx, build(client.B())...)
 		msgs := make([]rueidis.RedisMessage, len(results))
 		for i := range results {

@@ -77,7 +77,7 @@ func (s *Store) moveAcross(ctx context.Context, c *change, known []name, update 
 	msg, err := s.run(ctx, reserveScript, false, to, appendNames(args, known))
 	switch {
 	case errors.Is(err, session.ErrExists):
-		if _, err := s.read(ctx, c.id, false); err != nil {
+		if _, _, err := s.read(ctx, c.id, false); err != nil {
 			return msg, err
 		}
 		return msg, err
