@@ -1,10 +1,8 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
-	"errors"
 	"strconv"
 
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -12,22 +10,18 @@ import (
 
 // Commit implements [session.Store].
 func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
 	defer s.forget(id)
-	c := change{Delta: d, id: id, names: namesGiven(d), until: provisional(d)}
+	c := change{Delta: d, id: id, names: namesGiven(d), tag: newTag(), until: provisional(d)}
 	if d.Rename != (session.ID{}) && d.Rename != id {
 		defer s.forget(d.Rename)
-		if !d.Create {
-			return failed("rename", s.rename(ctx, &c))
-		}
-		if _, _, err := s.read(ctx, id, false); !errors.Is(err, session.ErrNotFound) {
-			return failed("commit", cmp.Or(err, session.ErrExists))
-		}
-		c.id = d.Rename
+		return failed("rename", s.rename(ctx, &c))
 	}
-	h := c.id.Handle()
-	// Listed first: who looks for the sessions of a person, to end them, misses
-	// none.
-	if err := s.index(ctx, c.names, h, c.until); err != nil {
+	// Listed first: a listing that is to end all sessions of an owner misses none.
+	h := id.Handle()
+	if err := s.index(ctx, s.keys.indexes(c.names, h), entryOf(h, c.tag), c.until); err != nil {
 		return failed("commit", err)
 	}
 	script := commitScript
@@ -39,7 +33,7 @@ func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) err
 	if err != nil {
 		return failed("commit", err)
 	}
-	s.reindex(ctx, &msg, h, c.names, c.until)
+	s.reindex(ctx, &c, c.names, &msg)
 	return nil
 }
 
@@ -48,7 +42,16 @@ type change struct {
 	*session.Delta
 	id    session.ID
 	names []name // that it gives
+	tag   string // of the entries in its indexes, if the change begins a new one
 	until int64  // until when they are listed, see provisional
+}
+
+// newID is the session's ID after the change.
+func (c *change) newID() session.ID {
+	if c.Rename != (session.ID{}) {
+		return c.Rename
+	}
+	return c.id
 }
 
 // namesGiven returns the names that the delta gives.
@@ -68,7 +71,7 @@ func hexID(id session.ID) string { return hex.EncodeToString(id[:]) }
 
 // header is what the arguments of a script that applies the change begin with.
 func (c *change) header() []string {
-	args := make([]string, 7, 16+2*(len(c.Set)+len(c.If)+len(c.names)))
+	args := make([]string, 8, 16+2*(len(c.Set)+len(c.If)+len(c.names)))
 	args[0] = hexID(c.id)
 	if c.Rename != (session.ID{}) {
 		args[1] = hexID(c.Rename)
@@ -81,6 +84,7 @@ func (c *change) header() []string {
 	if c.Owner != nil || len(c.Labels) > 0 || args[1] != "" {
 		args[6] = "1"
 	}
+	args[7] = c.tag
 	return args
 }
 

@@ -76,7 +76,7 @@
 // so. Another policy removes sessions, which signs people out, and also spent
 // challenges, which can then be used twice. A session with a value of 100 bytes
 // takes some 550 bytes, or 390 with "hash-max-listpack-value 1024", and an owner
-// of its own some 260 more.
+// of its own some 480 more.
 //
 // Access: whoever can write to the server is everybody. Keep it off the network
 // of others, use TLS (rediss://) where the network is not yours, and a user who
@@ -105,8 +105,12 @@
 //	  owner                      who is signed in; absent if nobody is
 //	  l:<name>                   a label
 //	  v:<key>                    a value, as JSON
-//	gatehouse:o:<owner>          sorted set: handles of the owner's sessions
-//	gatehouse:l:<name>=<value>   sorted set: handles of sessions with the label
+//	  tag                        part of its entries in sorted sets, if it has any
+//	gatehouse:o:<owner>          sorted set: entries of the owner's sessions
+//	gatehouse:l:<name>=<value>   sorted set: entries of sessions with the label
+//	gatehouse:i:<digits>         sorted set: entries of sessions that have an owner and
+//	                             whose handle begins with these two digits
+//	gatehouse:i:all              string: these sets have all such sessions
 //	gatehouse:x:<id>             string: a spent challenge; expires with it
 //	gatehouse:t:{throttle}:n:<network>
 //	gatehouse:t:{throttle}:a:<account>
@@ -124,10 +128,19 @@
 // put into its indexes, 0 if it has no owner and no label. A hash without a head
 // that can be read is no session.
 //
-// In a sorted set, the score is the moment in milliseconds after which the handle
+// An entry in a sorted set is the handle, a dot and the session's tag, eight digits
+// that are others whenever its ID, owner or labels have changed; so what removes an
+// entry late removes none of a session that has the same ID or name by then. There
+// may be entries with earlier tags, and those of sessions from before there were tags
+// are the handle alone. The score is the moment in milliseconds after which an entry
 // may be dropped. A set may name sessions that have ended or have another owner
 // by now: read the session before you believe it. In the name of a label's set,
 // the label's name is escaped as in a URL's query; its value is as it is.
+//
+// Where there are sessions from before there was gatehouse:i, the first listing of
+// the signed in goes through all keys, and puts them there. While programs of that
+// time still run, who signs in by them is listed so once the session is used by a
+// newer one some minutes later; listings by owner miss none.
 //
 // In a Cluster, a session that gets another ID is for some moments neither under
 // the old nor under the new one. The new key then holds a hash without a head,

@@ -1,6 +1,13 @@
 package redis
 
-import "time"
+import (
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Client is what the store reaches the server with.
+func (s *Store) Client() rueidis.Client { return s.remote.current.Load() }
 
 // AcrossSlots has the store rename as it does in a Cluster, whose keys are on
 // different nodes.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,8 +50,10 @@ func TestLayout(t *testing.T) {
 		"head":  fmt.Sprintf("%x %d %d %d %d %d", id, now.UnixMilli(), now.UnixMilli(), time.Hour.Milliseconds(), d.Expires.UnixMilli(), now.UnixMilli()),
 		"owner": "alice", "l:device": "phone", "l:a=b %": "c=d", "v:name": `"Alice"`,
 	}
-	if err != nil || fmt.Sprint(hash) != fmt.Sprint(want) {
-		t.Errorf("the session is %v, %v\nwant %v", hash, err, want)
+	tag := hash["tag"]
+	delete(hash, "tag")
+	if err != nil || fmt.Sprint(hash) != fmt.Sprint(want) || !regexp.MustCompile("^[0-9a-f]{8}$").MatchString(tag) {
+		t.Errorf("the session is %v, %q, %v\nwant %v and a tag", hash, tag, err, want)
 	}
 	at := func(key string) time.Time {
 		t.Helper()
@@ -63,8 +66,8 @@ func TestLayout(t *testing.T) {
 	if got := at("gatehouse:s:" + handle); got.UnixMilli() != now.Add(time.Hour).UnixMilli() {
 		t.Errorf("it expires at %v, want an hour after %v", got, now)
 	}
-	for _, key := range []string{"gatehouse:o:alice", "gatehouse:l:device=phone", "gatehouse:l:a%3Db+%25=c=d"} {
-		if score, err := do("ZSCORE", key, handle).AsFloat64(); err != nil || score < float64(now.Add(time.Hour).UnixMilli()) {
+	for _, key := range []string{"gatehouse:o:alice", "gatehouse:i:" + handle[:2], "gatehouse:l:device=phone", "gatehouse:l:a%3Db+%25=c=d"} {
+		if score, err := do("ZSCORE", key, handle+"."+tag).AsFloat64(); err != nil || score < float64(now.Add(time.Hour).UnixMilli()) {
 			t.Errorf("%s: %v, %v", key, score, err)
 		}
 		if got := at(key); got.Before(now.Add(time.Hour)) || got.After(now.Add(2*time.Hour)) {
@@ -126,7 +129,8 @@ func TestIndexHeals(t *testing.T) {
 	if err := s.Commit(ctx, id, &session.Delta{Owner: &owner, Labels: []session.Label{label}}); err != nil {
 		t.Fatal(err)
 	}
-	queries := []session.Query{{Owner: owner}, {Label: label}}
+	queries := []session.Query{{Owner: owner}, {Label: label}, {SignedIn: true}}
+	signedIn := "gatehouse:i:" + id.Handle().String()[:2]
 	listed := func(want int) {
 		t.Helper()
 		for _, q := range queries {
@@ -142,7 +146,7 @@ func TestIndexHeals(t *testing.T) {
 		}
 	}
 	listed(1)
-	if err := c.Do(ctx, c.B().Del().Key("gatehouse:o:alice", "gatehouse:l:device=phone").Build()).Error(); err != nil {
+	if err := c.Do(ctx, c.B().Del().Key("gatehouse:o:alice", "gatehouse:l:device=phone", signedIn).Build()).Error(); err != nil {
 		t.Fatal(err)
 	}
 	touch(time.Minute)
@@ -157,8 +161,9 @@ func TestIndexHeals(t *testing.T) {
 	}
 	long := func() {
 		t.Helper()
-		for _, key := range []string{"gatehouse:o:alice", "gatehouse:l:device=phone"} {
-			until, err := c.Do(ctx, c.B().Zscore().Key(key).Member(id.Handle().String()).Build()).AsFloat64()
+		for _, key := range []string{"gatehouse:o:alice", "gatehouse:l:device=phone", "gatehouse:i:" + id.Handle().String()[:2]} {
+			tag := must(c.Do(ctx, c.B().Hget().Key("gatehouse:s:"+id.Handle().String()).Field("tag").Build()).ToString())
+			until, err := c.Do(ctx, c.B().Zscore().Key(key).Member(id.Handle().String()+"."+tag).Build()).AsFloat64()
 			end, err2 := c.Do(ctx, c.B().Pexpiretime().Key(key).Build()).AsInt64()
 			if err := errors.Join(err, err2); err != nil || until < float64(now.Add(23*time.Hour).UnixMilli()) || end < int64(until) {
 				t.Errorf("%s: it is listed until %.0f, the index is there until %d, %v", key, until, end, err)

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,20 +21,31 @@ import (
 // listAtOnce is how many sessions are read in one go.
 const listAtOnce = 100
 
-// List implements [session.Lister]. By owner or label it reads the sessions of
-// an index; All goes through the keys of every node, in steps, and may miss
-// sessions whose part of the keys moves to another node meanwhile.
+// List implements [session.Lister]. By owner or label, and of all that have an
+// owner, it reads the sessions of an index; All goes through the keys of every
+// node, in steps, and may miss sessions whose part of the keys moves to another
+// node meanwhile.
+//
+// Where sessions were there before the index of those that have an owner, the
+// first listing of these goes through all keys too, and makes the index.
 //
 // A session in a Cluster that is between two names may be listed under the new
 // one: [Store.Delete] ends it.
 func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
-		handles := s.listed(ctx, &q)
-		if q.All {
-			handles = s.scan(ctx)
+		handles, adopting := s.selected(ctx, &q), false
+		if q.SignedIn && q.Owner == "" && q.Label.Name == "" {
+			whole, err := s.exists(ctx, s.keys.allSignedIn())
+			if err != nil {
+				yield(session.Record{}, failed("list", err))
+				return
+			}
+			if adopting = !whole; adopting {
+				handles = s.scan(ctx)
+			}
 		}
 		for batch, err := range handles {
-			var found []session.Record
+			var found []found
 			if err == nil {
 				found, err = s.fetch(ctx, &q, batch)
 			}
@@ -41,17 +53,81 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 				yield(session.Record{}, failed("list", err))
 				return
 			}
-			for _, r := range found {
-				if !yield(r, nil) {
+			adopting = adopting && s.adopt(ctx, found) == nil
+			for i := range found {
+				if !yield(found[i].Record, nil) {
 					return
 				}
 			}
 		}
+		if adopting {
+			s.setAllSignedIn(ctx)
+		}
 	}
 }
 
+// selected yields the handles of sessions among which are those that the query
+// selects.
+func (s *Store) selected(ctx context.Context, q *session.Query) iter.Seq2[[]session.Handle, error] {
+	switch {
+	case q.All:
+		return s.scan(ctx)
+	case q.Owner != "":
+		return s.listed(ctx, []string{s.keys.owner(q.Owner)})
+	case q.Label.Name != "":
+		return s.listed(ctx, []string{s.keys.label(q.Label)})
+	}
+	var keys []string
+	for first := range 256 {
+		keys = append(keys, s.keys.signedIn(byte(first)))
+	}
+	return s.listed(ctx, keys)
+}
+
+// begin notes for a store that has no sessions yet that their indexes are whole. It
+// does not look far, and if it cannot tell, nothing is lost.
+func (s *Store) begin(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if whole, err := s.exists(ctx, s.keys.allSignedIn()); err != nil || whole {
+		return
+	}
+	steps := 0
+	for handles, err := range s.scan(ctx) {
+		if steps++; err != nil || len(handles) > 0 || steps > listAtOnce {
+			return
+		}
+	}
+	s.setAllSignedIn(ctx)
+}
+
+// adopt puts sessions that were found without an index into those of sessions that
+// have an owner.
+func (s *Store) adopt(ctx context.Context, all []found) error {
+	var places []place
+	for i := range all {
+		h := all[i].ID.Handle()
+		places = append(places, place{s.keys.signedIn(h[0]), entryOf(h, all[i].tag), all[i].Deadline().Add(slack).UnixMilli()})
+	}
+	return s.put(ctx, places)
+}
+
+// setAllSignedIn notes that these indexes have every session that has an owner. If
+// that fails, the next listing tries again.
+func (s *Store) setAllSignedIn(ctx context.Context) {
+	_, _ = s.remote.write(ctx, true, func(ctx context.Context, c rueidis.CommandClient) rueidis.RedisResult {
+		return c.Do(ctx, c.B().Set().Key(s.keys.allSignedIn()).Value("1").Build())
+	})
+}
+
+// A found session is one with the tag that it has in its indexes.
+type found struct {
+	session.Record
+	tag string
+}
+
 // fetch reads the sessions and returns those that the query selects.
-func (s *Store) fetch(ctx context.Context, q *session.Query, handles []session.Handle) ([]session.Record, error) {
+func (s *Store) fetch(ctx context.Context, q *session.Query, handles []session.Handle) ([]found, error) {
 	if len(handles) == 0 {
 		return nil, nil
 	}
@@ -65,7 +141,7 @@ func (s *Store) fetch(ctx context.Context, q *session.Query, handles []session.H
 		return nil, err
 	}
 	now := time.Now()
-	var found []session.Record
+	var all []found
 	for i := range msgs {
 		hash, err := msgs[i].AsStrMap()
 		if err != nil {
@@ -76,42 +152,48 @@ func (s *Store) fetch(ctx context.Context, q *session.Query, handles []session.H
 			r, ok = decodePending(hash, now)
 		}
 		if ok && q.Match(&r) {
-			found = append(found, r)
+			all = append(all, found{r, hash[tagField]})
 		}
 	}
-	return found, nil
+	return all, nil
 }
 
-// listed yields the handles of the index that fits the query best.
-func (s *Store) listed(ctx context.Context, q *session.Query) iter.Seq2[[]session.Handle, error] {
+// indexesAtOnce is how many indexes are read in one go.
+const indexesAtOnce = 16
+
+// listed yields the handles in the indexes, each once if no two of them have it.
+func (s *Store) listed(ctx context.Context, keys []string) iter.Seq2[[]session.Handle, error] {
 	return func(yield func([]session.Handle, error) bool) {
-		key := s.keys.label(q.Label)
-		if q.Owner != "" {
-			key = s.keys.owner(q.Owner)
-		}
-		msg, err := s.remote.read(ctx, func(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
-			return c.Do(ctx, c.B().Zrange().Key(key).Min("0").Max("-1").Build())
-		})
-		var members []string
-		if err == nil {
-			members, err = msg.AsStrSlice()
-		}
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		var handles []session.Handle
-		for _, m := range members {
-			if h, err := session.ParseHandle(m); err == nil {
-				handles = append(handles, h)
+		for some := range slices.Chunk(keys, indexesAtOnce) {
+			msgs, err := s.remote.batch(ctx, func(b rueidis.Builder) (cmds []rueidis.Completed) {
+				for _, key := range some {
+					cmds = append(cmds, b.Zrange().Key(key).Min("0").Max("-1").Build())
+				}
+				return cmds
+			})
+			var handles []session.Handle
+			for i := range msgs {
+				var entries []string
+				if entries, err = msgs[i].AsStrSlice(); err != nil {
+					break
+				}
+				for _, entry := range entries {
+					if h, ok := parseEntry(entry); ok {
+						handles = append(handles, h)
+					}
+				}
 			}
-		}
-		for len(handles) > 0 {
-			n := min(listAtOnce, len(handles))
-			if !yield(handles[:n], nil) {
+			if err != nil {
+				yield(nil, err)
 				return
 			}
-			handles = handles[n:]
+			// Of one session there may be entries with several tags.
+			slices.SortFunc(handles, func(a, b session.Handle) int { return bytes.Compare(a[:], b[:]) })
+			for batch := range slices.Chunk(slices.Compact(handles), listAtOnce) {
+				if !yield(batch, nil) {
+					return
+				}
+			}
 		}
 	}
 }

@@ -41,6 +41,14 @@ func (k keys) label(l session.Label) string {
 	return k.prefix + "l:" + url.QueryEscape(l.Name) + "=" + l.Value
 }
 
+// signedIn is one of the indexes of all sessions that have an owner: there is one
+// for each first byte of the handle, since one alone would be a key too large to
+// read at once, and the work of one node of a Cluster.
+func (k keys) signedIn(first byte) string { return k.prefix + "i:" + hex.EncodeToString([]byte{first}) }
+
+// allSignedIn is there once these indexes have every session that has an owner.
+func (k keys) allSignedIn() string { return k.prefix + "i:all" }
+
 func (k keys) spent(id [16]byte) string { return k.prefix + "x:" + hex.EncodeToString(id[:]) }
 
 // The fields of a session's hash.
@@ -50,6 +58,7 @@ const (
 	labelPrefix  = "l:"
 	valuePrefix  = "v:"
 	pendingField = "pending"
+	tagField     = "tag"
 )
 
 // decode reads a session's hash. It reports false if that is no session.
@@ -144,10 +153,14 @@ func millisOf(d time.Duration) string {
 // field and its value.
 type name struct{ field, value string }
 
-// index returns the key of the index that the name belongs to.
-func (k keys) index(n name) string {
-	if label, ok := strings.CutPrefix(n.field, labelPrefix); ok {
-		return k.label(session.Label{Name: label, Value: n.value})
+// indexes returns the keys of the indexes in which a session is by these names.
+func (k keys) indexes(names []name, h session.Handle) (all []string) {
+	for _, n := range names {
+		if label, ok := strings.CutPrefix(n.field, labelPrefix); ok {
+			all = append(all, k.label(session.Label{Name: label, Value: n.value}))
+		} else {
+			all = append(all, k.owner(n.value), k.signedIn(h[0]))
+		}
 	}
-	return k.owner(n.value)
+	return all
 }

@@ -115,6 +115,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		s.remote.current.Store(o.link)
 		s.cluster = o.link.Mode() == rueidis.ClientModeCluster
 		s.warm(ctx)
+		s.begin(ctx)
 		return s, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("redis: open: %w", ctx.Err())
@@ -286,11 +287,15 @@ func (s *Store) Delete(ctx context.Context, id session.ID) error {
 	if err != nil {
 		return failed("delete", err)
 	}
-	names, err := msg.ToArray()
+	list, err := msg.ToArray()
+	if err != nil || len(list) == 0 {
+		return failed("delete", err)
+	}
+	tag, err := list[0].ToString()
 	if err != nil {
 		return failed("delete", err)
 	}
-	s.unindex(ctx, pairs(names), h)
+	s.unindex(ctx, s.keys.indexes(pairs(list[1:]), h), entryOf(h, tag))
 	return nil
 }
 

@@ -22,8 +22,8 @@ func (s *Store) rename(ctx context.Context, c *change) error {
 	}
 	var known []name
 	for round := 0; ; round++ {
-		listed := append(slices.Clip(known), c.names...)
-		if err := s.index(ctx, listed, c.Rename.Handle(), c.until); err != nil {
+		listed, h := append(slices.Clip(known), c.names...), c.Rename.Handle()
+		if err := s.index(ctx, s.keys.indexes(listed, h), entryOf(h, c.tag), c.until); err != nil {
 			return err
 		}
 		msg, err := move(ctx, c, known, round > 0)
@@ -34,8 +34,7 @@ func (s *Store) rename(ctx context.Context, c *change) error {
 			known = names
 			continue
 		}
-		s.unindex(ctx, known, c.id.Handle())
-		s.reindex(ctx, &msg, c.Rename.Handle(), listed, c.until)
+		s.reindex(ctx, c, listed, &msg)
 		return nil
 	}
 }
@@ -70,7 +69,7 @@ const reserveFor = 30 * time.Second
 // since without the reservation it cannot be put.
 func (s *Store) moveAcross(ctx context.Context, c *change, known []name, update bool) (rueidis.RedisMessage, error) {
 	from, to := []string{s.keys.session(c.id.Handle())}, []string{s.keys.session(c.Rename.Handle())}
-	args := []string{"", hexID(c.Rename), "", strconv.FormatInt(reserveFor.Milliseconds(), 10)}
+	args := []string{"", hexID(c.Rename), "", strconv.FormatInt(reserveFor.Milliseconds(), 10), c.tag}
 	if update {
 		args[2] = "1"
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // What a script answers where it changed nothing. Otherwise it answers 0, or a
-// list: when the session ends, and the names by which it is listed.
+// list, see listing.
 const (
 	notFound = 1
 	exists   = 2
@@ -27,11 +27,11 @@ const again = "again"
 // not at the script as a whole, when its memory is full, and a session that is
 // there can still be used and ended.
 //
-// ARGV begins with the ID, the new ID, Seen, Idle, Expires, and 1 for each of
-// Restart and "names are given or taken"; empty is unchanged. Lists follow, each
-// preceded by how many elements it has.
+// ARGV begins with the ID, the new ID, Seen, Idle, Expires, 1 for each of Restart
+// and "names are given or taken", and a new tag; empty is unchanged. Lists follow,
+// each preceded by how many elements it has.
 const preamble = `
-local at = 8
+local at = 9
 local function list(width, f)
   local last = at + tonumber(ARGV[at])
   for i = at + 1, last, width do f(ARGV[i], ARGV[i + 1]) end
@@ -82,31 +82,47 @@ local function unlisted(key)
   end
 end
 
+-- Applies the change, and answers with what the indexes have to be told, if that
+-- is due: until when the session lives, its tag and the one before, how many
+-- elements the names take that it has now, these, and those that it had.
 local function apply(key, id, created, seen, idle, expires, indexed)
   local create = not seen
-  -- The first write of a script fails if memory is full: that is right for new
-  -- values, and wrong for a session that is only kept alive or gets smaller.
-  if not create and ARGV[at] == '0' then redis.call('PERSIST', key) end
-  list(2, function(field, value) redis.call('HSET', key, field, value) end)
-  list(1, function(field) redis.call('HDEL', key, field) end)
-
   if create or ARGV[3] ~= '' and tonumber(ARGV[3]) > tonumber(seen) then seen = ARGV[3] end
   if create or ARGV[6] == '1' then created = seen end
   local due = ARGV[7] == '1' or indexed ~= '0' and
     (ARGV[4] ~= '' or ARGV[5] ~= '' or seen - indexed >= 300000)
   if ARGV[4] ~= '' then idle = ARGV[4] end
   if ARGV[5] ~= '' then expires = ARGV[5] end
-  local found = {}
+  local before, was = {}, ''
+  if due and not create then
+    before, was = names(key), redis.call('HGET', key, 'tag') or ''
+  end
+
+  -- The first write of a script fails if memory is full: that is right for new
+  -- values, and wrong for a session that is only kept alive or gets smaller.
+  if not create and ARGV[at] == '0' then redis.call('PERSIST', key) end
+  list(2, function(field, value) redis.call('HSET', key, field, value) end)
+  list(1, function(field) redis.call('HDEL', key, field) end)
+
+  local after, tag = {}, ''
   if due then
-    found = names(key)
-    indexed = #found > 0 and seen or '0'
+    after = names(key)
+    indexed = #after > 0 and seen or '0'
+    if #after > 0 then tag = ARGV[7] ~= '1' and was ~= '' and was or ARGV[8] end
+    if tag == '' then
+      redis.call('HDEL', key, 'tag')
+    else
+      redis.call('HSET', key, 'tag', tag)
+    end
   end
   local deadline = string.format('%.0f', math.min(seen + idle, expires))
   redis.call('HSET', key, 'head', table.concat({id, created, seen, idle, expires, indexed}, ' '))
   redis.call('PEXPIREAT', key, deadline)
-  if #found == 0 then return 0 end
-  table.insert(found, 1, deadline)
-  return found
+  if #before + #after == 0 then return 0 end
+  local answer = {deadline, tag, was, #after}
+  for i = 1, #after do table.insert(answer, after[i]) end
+  for i = 1, #before do table.insert(answer, before[i]) end
+  return answer
 end
 `
 
@@ -126,10 +142,12 @@ if not holds(KEYS[1]) then return 3 end
 return apply(KEYS[1], ARGV[1], created, seen, idle, expires, indexed)
 `)
 
+	// deleteScript answers with the tag of the session and its names.
 	deleteScript = newScript(`
-local is = redis.call('HMGET', KEYS[1], 'head', 'pending')
+local is = redis.call('HMGET', KEYS[1], 'head', 'pending', 'tag')
 if is[2] ~= ARGV[1] and not parse(is[1], ARGV[1]) then return 1 end
 local found = names(KEYS[1])
+table.insert(found, 1, is[3] or '')
 redis.call('DEL', KEYS[1])
 return found
 `)
@@ -149,9 +167,9 @@ return apply(KEYS[2], ARGV[2], created, seen, idle, expires, indexed)
 
 	// reserveScript takes the new name for a session that is about to be
 	// renamed, or brings its own reservation up to date (ARGV[3] is 1). ARGV[4]
-	// is for how long. List: names known.
+	// is for how long, ARGV[5] its tag. List: names known.
 	reserveScript = newScript(`
-at = 5
+at = 6
 if ARGV[3] == '' then
   if redis.call('EXISTS', KEYS[1]) == 1 then return 2 end
 elseif redis.call('HGET', KEYS[1], 'pending') ~= ARGV[2] then
@@ -159,7 +177,7 @@ elseif redis.call('HGET', KEYS[1], 'pending') ~= ARGV[2] then
 else
   redis.call('DEL', KEYS[1])
 end
-redis.call('HSET', KEYS[1], 'pending', ARGV[2])
+redis.call('HSET', KEYS[1], 'pending', ARGV[2], 'tag', ARGV[5])
 list(2, function(field, value) redis.call('HSET', KEYS[1], field, value) end)
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 0
