@@ -100,7 +100,8 @@
 //
 // # Room
 //
-// A session takes about 150 bytes and its values, and some 100 in the indexes.
+// A session takes about 150 bytes and its values, and some 100 in the indexes, 150
+// if it has an owner.
 // [Store.Sweep], which a session.Manager calls every minute, removes what is over,
 // and buckets that are full, of which each takes some 200. An entry of the log takes
 // some 300, and stays until [Accounts.Trim]. A disk that is full is

@@ -40,7 +40,7 @@ func TestText(t *testing.T) {
 					t.Errorf("%v, %s %q: %v", mode, name, bad, err)
 				}
 			}
-			for _, q := range []session.Query{{Owner: bad}, {Label: session.Label{Name: bad, Value: "v"}}, {Label: session.Label{Name: "n", Value: bad}}} {
+			for _, q := range []session.Query{{Owner: bad}, {Label: session.Label{Name: bad, Value: "v"}}, {Label: session.Label{Name: "n", Value: bad}}, {SignedIn: true, Owner: bad}, {SignedIn: true, Label: session.Label{Name: bad, Value: "v"}}} {
 				if err := last(store.List(t.Context(), q)); !errors.Is(err, session.ErrValue) {
 					t.Errorf("%v, list %+v: %v", mode, q, err)
 				}
@@ -61,7 +61,7 @@ func TestText(t *testing.T) {
 		if err != nil || value(r, text) != text || r.Owner != text || len(r.Labels) != 1 || r.Labels[0] != d.Labels[0] {
 			t.Errorf("%v: %+v, %v", mode, r, err)
 		}
-		for _, q := range []session.Query{{Owner: text}, {Label: d.Labels[0]}, {Owner: text, Label: d.Labels[0]}} {
+		for _, q := range []session.Query{{Owner: text}, {Label: d.Labels[0]}, {Owner: text, Label: d.Labels[0]}, {SignedIn: true, Label: d.Labels[0]}} {
 			n := 0
 			for r, err := range store.List(t.Context(), q) {
 				if err != nil || r.ID != id {

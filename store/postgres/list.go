@@ -26,20 +26,26 @@ func (s *Store) Find(ctx context.Context, h session.Handle) (session.Record, err
 }
 
 // List implements [session.Lister]. What a query by owner or label yields was all
-// there at one moment; All goes through the table in small steps. No connection
-// is held while the caller looks at a record.
+// there at one moment; All and SignedIn go through the table in small steps. No
+// connection is held while the caller looks at a record.
 func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
 		if !isText(q.Owner) || !isText(q.Label.Name) || !isText(q.Label.Value) {
 			yield(session.Record{}, failure(ctx, "list", errText))
 			return
 		}
-		label := string(appendObject(nil, []session.Field{{Key: q.Label.Name, Value: q.Label.Value}}))
+		label := "{}"
+		if q.Label.Name != "" {
+			label = string(appendObject(nil, []session.Field{{Key: q.Label.Name, Value: q.Label.Value}}))
+		}
 		var all []session.Record
 		var err error
 		switch {
 		case q.All:
-			s.listAll(ctx, q.Fields, yield)
+			s.listInSteps(ctx, yield, s.sql.listAll, q.Fields)
+			return
+		case q.SignedIn && q.Owner == "":
+			s.listInSteps(ctx, yield, s.sql.listSignedIn, q.Fields, label)
 			return
 		case q.Owner != "" && q.Label.Name != "":
 			all, err = s.records(ctx, s.sql.listBoth, q.Fields, q.Owner, label)
@@ -59,10 +65,11 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 	}
 }
 
-// listAll goes through the table in the order of the ids.
-func (s *Store) listAll(ctx context.Context, fields bool, yield func(session.Record, error) bool) {
+// listInSteps goes through the table in the order of the ids, which stay what
+// they are.
+func (s *Store) listInSteps(ctx context.Context, yield func(session.Record, error) bool, sql string, fields bool, more ...any) {
 	for after := []byte{}; ; {
-		batch, err := s.records(ctx, s.sql.listAll, fields, after, listBatch)
+		batch, err := s.records(ctx, sql, append([]any{fields, after, listBatch}, more...)...)
 		if err != nil {
 			yield(session.Record{}, err)
 			return

@@ -153,8 +153,8 @@ func TestMigrateReleased(t *testing.T) {
 			pool: pool, log: slog.New(slog.DiscardHandler), sql: newStatements(schema),
 			mode: pgx.QueryExecModeCacheStatement, plain: pgx.QueryExecModeExec, attempts: 2,
 		}
-		id, now := session.ID{byte(from)}, time.Now()
-		d := &session.Delta{Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(time.Hour), Set: []session.Field{{Key: "a", Value: "1"}}}
+		id, now, owner := session.ID{byte(from)}, time.Now(), "o"
+		d := &session.Delta{Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(time.Hour), Owner: &owner, Set: []session.Field{{Key: "a", Value: "1"}}}
 		if err := old.Commit(ctx, id, d); err != nil {
 			t.Fatal(err)
 		}
@@ -167,6 +167,16 @@ func TestMigrateReleased(t *testing.T) {
 		}
 		if r, err := s.Load(ctx, id); err != nil || len(r.Fields) != 1 {
 			t.Errorf("from %d: %+v, %v", from, r, err)
+		}
+		signedIn := 0
+		for r, err := range s.List(ctx, session.Query{SignedIn: true}) {
+			if err != nil || r.ID != id {
+				t.Errorf("from %d: %+v, %v", from, r, err)
+			}
+			signedIn++
+		}
+		if signedIn != 1 {
+			t.Errorf("from %d: %d sessions are signed in", from, signedIn)
 		}
 		if err := s.Accounts().Put(ctx, account.Record{ID: "a"}); err != nil {
 			t.Error(err)

@@ -417,6 +417,7 @@ func TestContext(t *testing.T) {
 		"Delete":  func(ctx context.Context) error { return store.Delete(ctx, id) },
 		"ListAll": func(ctx context.Context) error { return last(store.List(ctx, session.Query{All: true})) },
 		"List":    func(ctx context.Context) error { return last(store.List(ctx, session.Query{Owner: "o"})) },
+		"ListIn":  func(ctx context.Context) error { return last(store.List(ctx, session.Query{SignedIn: true})) },
 		"Sweep":   func(ctx context.Context) error { return last(store.Sweep(ctx)) },
 		"Find": func(ctx context.Context) error {
 			_, err := store.Find(ctx, id.Handle())

@@ -39,6 +39,9 @@ func (s *Store) Delete(ctx context.Context, id session.ID) error {
 // Commit implements [session.Store]. It is one statement, and one round trip,
 // unless a condition of the delta fails or its new name is taken.
 func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
 	if err := checkDelta(d); err != nil {
 		return failure(ctx, "commit", err)
 	}
@@ -49,13 +52,6 @@ func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) err
 }
 
 func (s *Store) create(ctx context.Context, id session.ID, d *session.Delta) error {
-	if d.Rename != (session.ID{}) {
-		// Nothing holds the old name free; but nothing is stored under it either.
-		if err := s.vacant(ctx, id); err != nil {
-			return err
-		}
-		id = d.Rename
-	}
 	for _, c := range d.If {
 		if c.Value == "" {
 			continue

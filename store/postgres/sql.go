@@ -66,6 +66,10 @@ const (
 	listLabelSQL = listSQL + ` AND labels @> $2 AND labels <> '{}'`
 	listBothSQL  = listOwnerSQL + ` AND labels @> $3`
 	listAllSQL   = listSQL + ` AND id > $2 ORDER BY id LIMIT $3`
+
+	// Labels are looked at in each row: their index leads to those of anonymous
+	// sessions too.
+	listSignedInSQL = listSQL + ` AND owner <> '' AND labels @> $4 AND id > $2 ORDER BY id LIMIT $3`
 )
 
 // sweepSQL takes up to $1 rows that are due and that nobody else is at, another
@@ -194,7 +198,8 @@ DELETE FROM gatehouse.bucket WHERE name = ANY (ARRAY(
 // statements are the above for one schema.
 type statements struct {
 	load, exists, create, change, why, delete, makeWay string
-	find, listOwner, listLabel, listBoth, listAll      string
+	find, listOwner, listLabel, listBoth               string
+	listAll, listSignedIn                              string
 	sweep, spend, spent, sweepSpent                    string
 
 	getRecord, listRecords, createRecord, changeRecord, whyRecord, deleteRecord string
@@ -207,7 +212,8 @@ func newStatements(schema string) statements {
 	return statements{
 		load: in(loadSQL), exists: in(existsSQL), create: in(createSQL), change: in(changeSQL),
 		why: in(whySQL), delete: in(deleteSQL), makeWay: in(makeWaySQL),
-		find: in(findSQL), listOwner: in(listOwnerSQL), listLabel: in(listLabelSQL), listBoth: in(listBothSQL), listAll: in(listAllSQL),
+		find: in(findSQL), listOwner: in(listOwnerSQL), listLabel: in(listLabelSQL), listBoth: in(listBothSQL),
+		listAll: in(listAllSQL), listSignedIn: in(listSignedInSQL),
 		sweep: in(sweepSQL), spend: in(spendSQL), spent: in(spentSQL), sweepSpent: in(sweepSpentSQL),
 		getRecord: in(getRecordSQL), listRecords: in(listRecordsSQL), createRecord: in(createRecordSQL),
 		changeRecord: in(changeRecordSQL), whyRecord: in(whyRecordSQL), deleteRecord: in(deleteRecordSQL),
