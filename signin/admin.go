@@ -516,9 +516,13 @@ func (v *visit) entries(q account.LogQuery, most int) (rows []entryRow, more int
 	return rows, 0, nil
 }
 
-// detail is that of an entry in the language, where it is a word of ours.
+// detail is that of an entry in the language, where it is a word of ours, be it with
+// the number of entries that it is for.
 func (l *language) detail(s string) string {
-	if text, ok := l.texts["detail."+s]; ok {
+	word, times, counted := strings.Cut(s, " ×")
+	if text, ok := l.texts["detail."+word]; ok && counted {
+		return text + " ×" + times
+	} else if ok {
 		return text
 	}
 	return s

@@ -3,11 +3,13 @@ package signin
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 )
 
 // Kinds of what the log is told. Their texts for people are in the catalogues,
@@ -16,7 +18,7 @@ const (
 	SetUp            account.Kind = "set-up"             // the first administrator was made
 	SignedIn         account.Kind = "sign-in"            // Detail is the factor
 	Refused          account.Kind = "refused"            // a wrong name, password or code; Detail says which step
-	Throttled        account.Kind = "throttled"          // too many attempts
+	Throttled        account.Kind = "throttled"          // too many attempts; Detail ends in ×7 where one entry is for seven
 	SignedOut        account.Kind = "sign-out"           //
 	SessionEnded     account.Kind = "session-ended"      // Detail is its handle
 	SessionsEnded    account.Kind = "sessions-ended"     // all others, or all
@@ -54,7 +56,12 @@ func Kinds() []account.Kind { return slices.Clone(kinds) }
 // note tells the log. What has happened has happened: an error here stops nobody,
 // and is in the program's own log.
 func (v *visit) note(kind account.Kind, who *account.Person, detail string) {
-	v.p.append(v.ctx, v.entry(kind, who, detail))
+	e := v.entry(kind, who, detail)
+	if kind == Throttled {
+		v.p.appendThrottled(v.ctx, e)
+		return
+	}
+	v.p.append(v.ctx, e)
 }
 
 // entry is what the log is told.
@@ -75,9 +82,41 @@ func (v *visit) entry(kind account.Kind, who *account.Person, detail string) acc
 }
 
 func (p *Pages) append(ctx context.Context, e account.Entry) {
-	if p.cfg.Observe != nil {
-		p.cfg.Observe(e.Kind)
+	p.observe(e.Kind)
+	p.appendCounts(ctx, p.throttled.Due())
+	p.store(ctx, e)
+}
+
+// appendThrottled appends an entry, or counts it: a denied attempt costs its client
+// nothing, and thousands a second would fill the store. For each address, user and
+// step one is appended a minute. The count of the others is appended with the next
+// entry after that minute, of whatever kind, or when the program ends.
+func (p *Pages) appendThrottled(ctx context.Context, e account.Entry) {
+	p.observe(e.Kind)
+	counts, write := p.throttled.Add(e.Addr.String()+" "+e.Person+" "+e.Detail, e)
+	p.appendCounts(ctx, counts)
+	if write {
+		p.store(ctx, e)
 	}
+}
+
+// appendCounts appends an entry like the last one of those that were counted.
+func (p *Pages) appendCounts(ctx context.Context, counts []logtext.Repeated[account.Entry]) {
+	for _, c := range counts {
+		e := c.Last
+		e.Time = time.Now().UTC() // entries are in the order of their times
+		e.Detail = strings.TrimSpace(e.Detail + " ×" + strconv.Itoa(c.Times))
+		p.store(ctx, e)
+	}
+}
+
+func (p *Pages) observe(kind account.Kind) {
+	if p.cfg.Observe != nil {
+		p.cfg.Observe(kind)
+	}
+}
+
+func (p *Pages) store(ctx context.Context, e account.Entry) {
 	if p.cfg.Log == nil {
 		return
 	}

@@ -24,8 +24,15 @@ func (p *Pages) background(ctx context.Context, f func(ctx context.Context)) {
 	})
 }
 
-// Wait waits for messages that are being sent, for a program that ends.
-func (p *Pages) Wait() { p.running.Wait() }
+// Wait waits for messages that are being sent, and writes the counts of what has
+// repeated to the log, for a program that ends.
+func (p *Pages) Wait() {
+	p.running.Wait()
+	ctx := context.Background()
+	p.appendCounts(ctx, p.throttled.All())
+	p.refusals.Close(ctx, p.log)
+	p.guard.FlushLog(ctx)
+}
 
 // mail tells a person of something, if they have an address and there is a way.
 func (v *visit) mail(who *account.Person, subject, text string, args ...any) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 	"github.com/seed-64ad3862/gatehouse/passkey"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
@@ -168,7 +170,13 @@ func (v *visit) refused(err error) (bool, error) {
 	default:
 		return false, err
 	}
-	v.p.log.WarnContext(v.ctx, "signin: a passkey was refused", "error", err)
+	kind := errDisabled
+	for _, known := range []error{passkey.ErrUnknown, passkey.ErrState, passkey.ErrResponse, passkey.ErrCloned} {
+		if errors.Is(err, known) {
+			kind = known
+		}
+	}
+	v.p.refusals.Log(v.ctx, v.p.log, slog.LevelWarn, kind.Error(), "signin: a passkey was refused", slog.String("error", logtext.Cut(err.Error(), 512)))
 	status := http.StatusUnprocessableEntity
 	if key == "passkey.unknown" {
 		status = http.StatusGone // upon which the script tells the browser to forget it

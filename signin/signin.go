@@ -20,6 +20,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/captcha/form"
 	"github.com/seed-64ad3862/gatehouse/csrf"
 	"github.com/seed-64ad3862/gatehouse/internal/headers"
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 	"github.com/seed-64ad3862/gatehouse/internal/static"
 	"github.com/seed-64ad3862/gatehouse/passkey"
 	"github.com/seed-64ad3862/gatehouse/password"
@@ -115,7 +116,8 @@ type Config struct {
 	// metrics. It is called inline.
 	Observe func(account.Kind)
 
-	// Logger gets what goes wrong: [slog.Default] if nil.
+	// Logger gets what goes wrong: [slog.Default] if nil. Lines that clients can
+	// cause at any rate are cut and counted, as those of package csrf are.
 	Logger *slog.Logger
 }
 
@@ -137,6 +139,10 @@ type Pages struct {
 	log      *slog.Logger
 	insecure bool
 	running  sync.WaitGroup // what is done beside answers
+
+	// What clients can repeat at any rate is counted.
+	throttled logtext.Repeats[account.Entry]
+	refusals  logtext.Limiter
 }
 
 // Bounds.
@@ -159,7 +165,7 @@ func New(ctx context.Context, cfg Config) (*Pages, error) {
 }
 
 func build(ctx context.Context, cfg Config) (*Pages, error) {
-	p := &Pages{}
+	p := &Pages{throttled: logtext.Repeats[account.Entry]{Burst: 1}}
 	if err := p.configure(&cfg); err != nil {
 		return nil, err
 	}
