@@ -56,12 +56,7 @@ func Kinds() []account.Kind { return slices.Clone(kinds) }
 // note tells the log. What has happened has happened: an error here stops nobody,
 // and is in the program's own log.
 func (v *visit) note(kind account.Kind, who *account.Person, detail string) {
-	e := v.entry(kind, who, detail)
-	if kind == Throttled {
-		v.p.appendThrottled(v.ctx, e)
-		return
-	}
-	v.p.append(v.ctx, e)
+	v.p.append(v.ctx, v.entry(kind, who, detail))
 }
 
 // entry is what the log is told.
@@ -81,18 +76,19 @@ func (v *visit) entry(kind account.Kind, who *account.Person, detail string) acc
 	return e
 }
 
+// append appends an entry. Those of the kind [Throttled] are counted: a denied attempt
+// costs its client nothing, and thousands a second would fill the store. For each
+// address, user and step one is appended a minute. The count of the others is appended
+// with the next entry after that minute, of whatever kind, or when the program ends.
 func (p *Pages) append(ctx context.Context, e account.Entry) {
-	p.observe(e.Kind)
-	p.appendCounts(ctx, p.throttled.Due())
-	p.store(ctx, e)
-}
-
-// appendThrottled appends an entry, or counts it: a denied attempt costs its client
-// nothing, and thousands a second would fill the store. For each address, user and
-// step one is appended a minute. The count of the others is appended with the next
-// entry after that minute, of whatever kind, or when the program ends.
-func (p *Pages) appendThrottled(ctx context.Context, e account.Entry) {
-	p.observe(e.Kind)
+	if p.cfg.Observe != nil {
+		p.cfg.Observe(e.Kind)
+	}
+	if e.Kind != Throttled {
+		p.appendCounts(ctx, p.throttled.Due())
+		p.store(ctx, e)
+		return
+	}
 	counts, write := p.throttled.Add(e.Addr.String()+" "+e.Person+" "+e.Detail, e)
 	p.appendCounts(ctx, counts)
 	if write {
@@ -107,12 +103,6 @@ func (p *Pages) appendCounts(ctx context.Context, counts []logtext.Repeated[acco
 		e.Time = time.Now().UTC() // entries are in the order of their times
 		e.Detail = strings.TrimSpace(e.Detail + " ×" + strconv.Itoa(c.Times))
 		p.store(ctx, e)
-	}
-}
-
-func (p *Pages) observe(kind account.Kind) {
-	if p.cfg.Observe != nil {
-		p.cfg.Observe(kind)
 	}
 }
 

@@ -2,10 +2,14 @@ package signin_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/signin"
@@ -34,6 +38,26 @@ func throttled(n *atomic.Int64) func(*signin.Config) {
 	}
 }
 
+// times are how many attempts the entries are for, by the address.
+func times(t testing.TB, entries []account.Entry) map[string]int {
+	t.Helper()
+	sum := make(map[string]int)
+	for _, e := range entries {
+		n := 1
+		if e.Detail != "" {
+			if _, err := fmt.Sscanf(e.Detail, "×%d", &n); err != nil {
+				t.Errorf("detail %q: %v", e.Detail, err)
+			}
+		}
+		sum[e.Addr.String()] += n
+	}
+	return sum
+}
+
+// few is how many entries of one address there can be at most, and lines of one kind,
+// in a test that takes some minutes.
+const few = 15
+
 // Attempts that are denied cost their client nothing: their entries are counted, and
 // no network hides another one.
 func TestThrottledEntries(t *testing.T) {
@@ -41,6 +65,7 @@ func TestThrottledEntries(t *testing.T) {
 	s := newSite(t, fromHeader, throttled(&seen))
 	s.person(t, account.Person{Name: "alex"})
 	v := s.visitor(t)
+	denied := make(map[string]int)
 	attempts := func(addr string, n int) {
 		from(v, addr)
 		v.Open("/login")
@@ -49,66 +74,83 @@ func TestThrottledEntries(t *testing.T) {
 		values.Set("password", "wrong")
 		for range n {
 			v.Do(t.Context(), http.MethodPost, action, values.Encode())
-		}
-		if v.Status != http.StatusTooManyRequests {
-			t.Errorf("status %d after %d attempts", v.Status, n)
+			if v.Status == http.StatusTooManyRequests {
+				denied[addr]++
+			}
 		}
 	}
-	attempts("192.0.2.1", 40) // five are looked at
-	attempts("192.0.2.2", 9)
-	if got := s.entries(t, signin.Refused); len(got) != 10 {
-		t.Errorf("%d wrong passwords in the log, want all 10", len(got))
+	attempts("192.0.2.1", 80) // five are looked at
+	attempts("192.0.2.2", 40)
+	if got, want := len(s.entries(t, signin.Refused)), 120-denied["192.0.2.1"]-denied["192.0.2.2"]; got != want {
+		t.Errorf("%d wrong passwords in the log, want all %d", got, want)
 	}
-	if got := s.entries(t, signin.Throttled); len(got) != 2 || got[0].Addr.String() != "192.0.2.2" || got[1].Addr.String() != "192.0.2.1" || got[0].Detail != "" {
-		t.Errorf("throttled: %+v, want one entry for each network", got)
+	first := s.entries(t, signin.Throttled)
+	if e := first[len(first)-1]; e.Detail != "" || e.Addr.String() != "192.0.2.1" || e.Agent != v.Agent {
+		t.Errorf("the first entry is %+v", e)
 	}
 	s.pages.Wait() // the program ends
 	got := s.entries(t, signin.Throttled)
-	counts := make(map[string]string)
-	for _, e := range got {
-		counts[e.Addr.String()+" "+e.Detail] = e.Agent
+	if sum := times(t, got); len(got) > 2*few || !maps.Equal(sum, denied) || len(sum) != 2 {
+		t.Errorf("%d entries for %v, want them for %v: %+v", len(got), sum, denied, got)
 	}
-	if len(got) != 4 || counts["192.0.2.1 ×34"] != v.Agent || counts["192.0.2.2 ×3"] != v.Agent {
-		t.Errorf("throttled, with the counts: %+v", got)
+	if e := got[0]; e.Agent != v.Agent || e.Time.IsZero() || e.Time.Before(first[0].Time) {
+		t.Errorf("the count is in the entry %+v", e)
 	}
-	if seen.Load() != 39 {
-		t.Errorf("%d observed, want each of 39", seen.Load())
+	if sum := int(seen.Load()); sum != denied["192.0.2.1"]+denied["192.0.2.2"] {
+		t.Errorf("%d observed, want each of %v", sum, denied)
 	}
 	s.pages.Wait()
-	if got := s.entries(t, signin.Throttled); len(got) != 4 {
-		t.Errorf("the counts are written again: %+v", got)
+	if again := s.entries(t, signin.Throttled); len(again) != len(got) {
+		t.Errorf("the counts are written again: %+v", again)
 	}
+}
+
+// A count is written with the next entry of another kind, too.
+func TestThrottledCountsAreDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(account.Memory)
+		p := signin.NewAuditor(log)
+		for range 7 {
+			p.Append(t.Context(), account.Entry{Kind: signin.Throttled})
+		}
+		p.Append(t.Context(), account.Entry{Kind: signin.Refused})
+		time.Sleep(time.Minute)
+		p.Append(t.Context(), account.Entry{Kind: signin.Refused})
+		p.Append(t.Context(), account.Entry{Kind: signin.Refused})
+		var got []string
+		for e, err := range log.Entries(t.Context(), account.LogQuery{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(e.Kind)+e.Detail)
+		}
+		if want := []string{"refused", "refused", "throttled×6", "refused", "throttled"}; !slices.Equal(got, want) {
+			t.Errorf("the log has, the newest first, %q, want %q", got, want)
+		}
+	})
 }
 
 // Many addresses take bounded room as well.
 func TestThrottledEntriesOfManyAddresses(t *testing.T) {
-	s := newSite(t, fromHeader)
+	var seen atomic.Int64
+	s := newSite(t, fromHeader, throttled(&seen))
 	v := s.visitor(t)
 	v.Open("/login")
 	action, values := v.Filled("/login")
 	values.Set("name", "alex")
 	values.Set("password", "wrong")
-	// All of one network, as budgets have it.
-	address := func(i int) string { return fmt.Sprintf("2001:db8::%x", i+1) }
-	const n = 300
-	for i := range n {
-		from(v, address(i))
+	for i := range 300 { // all of one network, as budgets have it
+		from(v, fmt.Sprintf("2001:db8::%x", i+1))
 		v.Do(t.Context(), http.MethodPost, action, values.Encode())
 	}
 	s.pages.Wait()
-	total := 0
 	got := s.entries(t, signin.Throttled)
-	for _, e := range got {
-		times := 1
-		if e.Detail != "" {
-			if _, err := fmt.Sscanf(e.Detail, "×%d", &times); err != nil {
-				t.Errorf("detail %q: %v", e.Detail, err)
-			}
-		}
-		total += times
+	total := 0
+	for _, n := range times(t, got) {
+		total += n
 	}
-	if total != n-5 || len(got) > 70 {
-		t.Errorf("%d entries for %d denied attempts, want all counted in 70 at most", len(got), total)
+	if total != int(seen.Load()) || len(got) > 64+2*few {
+		t.Errorf("%d entries for %d of %d denied attempts", len(got), total, seen.Load())
 	}
 }
 
@@ -126,7 +168,7 @@ func TestRefusedPasskeys(t *testing.T) {
 	}
 	s.pages.Wait()
 	lines := strings.Split(strings.TrimSpace(s.errors.String()), "\n")
-	if len(lines) > 6 || !strings.Contains(lines[len(lines)-1], "repeated=") {
+	if len(lines) > few || !strings.Contains(lines[len(lines)-1], "repeated=") {
 		t.Errorf("%d lines of log, want five and a count:\n%.3000s", len(lines), s.errors.String())
 	}
 	for _, line := range lines {
@@ -134,8 +176,13 @@ func TestRefusedPasskeys(t *testing.T) {
 			t.Errorf("a line of %d bytes: %.2000s", len(line), line)
 		}
 	}
-	if got := s.entries(t, signin.Throttled); len(got) != 2 || got[0].Detail != fmt.Sprint("×", seen.Load()-1) {
-		t.Errorf("throttled: %+v, want one and the count of the others of %d", got, seen.Load())
+	got := s.entries(t, signin.Throttled)
+	total := 0
+	for _, n := range times(t, got) {
+		total += n
+	}
+	if len(got) > few || total != int(seen.Load()) || total == 0 {
+		t.Errorf("%d entries for %d of %d denied attempts", len(got), total, seen.Load())
 	}
 }
 

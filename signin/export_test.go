@@ -1,10 +1,25 @@
 package signin
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
+
+// Auditor is of the pages what appends to a log.
+type Auditor struct{ p *Pages }
+
+func NewAuditor(log account.Log) Auditor {
+	p := &Pages{log: slog.New(slog.DiscardHandler), throttled: logtext.Repeats[account.Entry]{Burst: 1}}
+	p.cfg.Log = log
+	return Auditor{p}
+}
+
+func (a Auditor) Append(ctx context.Context, e account.Entry) { a.p.append(ctx, e) }
 
 // SetBack is what a session is when the clock has been set back by that much: what
 // has happened in it will happen.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/seed-64ad3862/gatehouse/examples/tutorial"
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 )
 
 type demoCmd struct {
@@ -28,7 +29,7 @@ func (c demoCmd) Run(ctx context.Context, std streams) error {
 		insecure: c.InsecureHTTP,
 		out:      std.out,
 		notes:    std.err,
-		logger:   slog.New(slog.NewTextHandler(std.err, nil)),
+		logger:   slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{ReplaceAttr: logtext.ReplaceAttr})),
 	}.run(ctx)
 }
 

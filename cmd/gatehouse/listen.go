@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 )
 
 // listeners are the sockets that one HOST:PORT stands for.
@@ -187,14 +189,19 @@ const grace = 10 * time.Second
 
 // serve answers until the context ends, and then finishes what is under way.
 func serve(ctx context.Context, h http.Handler, l *listeners, logger *slog.Logger) error {
+	lines := new(logtext.Limiter)
+	defer lines.Close(context.WithoutCancel(ctx), logger)
 	server := &http.Server{
-		Handler:           h,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			lines.Flush(r.Context(), logger)
+			h.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ErrorLog:          lines.ErrorLog(logger),
 	}
 	failed := make(chan error, len(l.sockets))
 	for _, socket := range l.sockets {

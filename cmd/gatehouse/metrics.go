@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/clientaddr"
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -66,12 +67,12 @@ func (s *server) watch(next http.Handler, proxies clientaddr.Trusted) http.Handl
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &recorder{ResponseWriter: w, status: http.StatusOK}
-		page, public := pageOf(r.URL.Path), publicPath(r.URL.Path)
+		page, method, path := pageOf(r.URL.Path), logtext.Cut(r.Method, 40), logtext.Cut(r.URL.Path, 256)
 		defer func() {
 			took := time.Since(start)
 			s.metrics.requests.WithLabelValues(page, strconv.Itoa(out.status/100)+"xx").Inc()
 			s.metrics.duration.WithLabelValues(page).Observe(took.Seconds())
-			s.log.DebugContext(r.Context(), "request", "method", r.Method, "path", public, "status", out.status, "took", took, "addr", proxies.Of(r))
+			s.log.DebugContext(r.Context(), "request", "method", method, "path", path, "status", out.status, "took", took, "addr", proxies.Of(r))
 		}()
 		next.ServeHTTP(out, r)
 	})
@@ -101,7 +102,7 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // publicPath is the path without tokens, which nobody who reads a log may have. Paths
 // that are not quite those of a link count as well: what they lead to, or what somebody
-// has pasted wrongly, has the same token in it.
+// has pasted wrongly, has the same token in it. Others are returned as they are.
 func publicPath(p string) string {
 	parts := strings.Split(path.Clean("/"+p), "/")
 	for i, part := range parts[:len(parts)-1] {
@@ -109,7 +110,7 @@ func publicPath(p string) string {
 			return strings.Join(append(parts[:i+1], "…"), "/")
 		}
 	}
-	return strings.Join(parts, "/")
+	return p
 }
 
 // pageOf is the page that a path belongs to, of a small number.
@@ -158,9 +159,16 @@ func (s *server) operator(ctx context.Context) (string, error) {
 		}
 		_, _ = w.Write([]byte("ok\n"))
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute}
+	lines := new(logtext.Limiter)
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: lines.ErrorLog(s.log),
+	}
 	go func() { _ = server.Serve(socket) }() // until it is closed
-	s.onClose(func() { _ = server.Close() })
+	s.onClose(func() {
+		_ = server.Close()
+		lines.Close(context.Background(), s.log)
+	})
 	return "http://" + socket.Addr().String(), nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/clientaddr"
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 	"github.com/seed-64ad3862/gatehouse/password"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/signin"
@@ -48,11 +49,20 @@ const formatJSON = "json"
 func (c *settings) logger(w io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // one of four
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: replaceAttr}
 	if c.LogFormat == formatJSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// replaceAttr keeps out of the log, whatever package logs, the tokens of links and
+// texts of any length.
+func replaceAttr(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == "path" && a.Value.Kind() == slog.KindString {
+		a.Value = slog.StringValue(publicPath(a.Value.String()))
+	}
+	return logtext.ReplaceAttr(groups, a)
 }
 
 // A server is one that is being put together, or under way.

@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 )
 
 // tls is how connections are secured; nil if they are not.
@@ -69,14 +71,17 @@ func (s *server) acme() (*tls.Config, error) {
 	}
 	cfg := m.TLSConfig()
 	cfg.MinVersion = tls.VersionTLS12
+	// Each handshake says so, until there is one.
+	lines := new(logtext.Limiter)
+	s.onClose(func() { lines.Close(context.Background(), s.log) })
 	missing := func(ctx context.Context, host string, err error) {
-		s.log.WarnContext(ctx, "there is no certificate", "host", host, "error", err)
+		lines.Log(ctx, s.log, slog.LevelWarn, host, "there is no certificate", slog.String("host", host), slog.Any("error", err))
 	}
 	cfg.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		cert, err := m.GetCertificate(hello)
 		// Whoever asks for another name is not worth a line.
-		if err != nil && slices.Contains(s.ACMEHost, strings.ToLower(hello.ServerName)) {
-			missing(hello.Context(), hello.ServerName, err)
+		if host := strings.ToLower(hello.ServerName); err != nil && slices.Contains(s.ACMEHost, host) {
+			missing(hello.Context(), host, err)
 		}
 		return cert, err
 	}
