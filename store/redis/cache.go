@@ -27,6 +27,11 @@ const staleAfter = 900 * time.Millisecond
 // written all the time costs no messages. That there is no such session is not
 // remembered: one that begins is known everywhere at once.
 //
+// What this process writes is forgotten, not kept. To keep it, the script would have
+// to read the session back, tracked: only so is it known what others had changed
+// before, and are their next changes told. That was tried, and costs the server more
+// than the read that it saves.
+//
 // rueidis has a cache of its own, which it lets us replace. Its own serves a
 // reply that was long under way to callers that came in meanwhile, and counts on
 // the system's clock never being set back: both break the bound.

@@ -14,6 +14,11 @@ func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) err
 		return err
 	}
 	defer s.forget(id)
+	if isSlim(d) {
+		if done, err := s.commitSlim(ctx, id, d); done || err != nil {
+			return failed("commit", err)
+		}
+	}
 	c := change{Delta: d, id: id, names: namesGiven(d), tag: newTag(), until: provisional(d)}
 	if d.Rename != (session.ID{}) && d.Rename != id {
 		defer s.forget(d.Rename)
@@ -35,6 +40,34 @@ func (s *Store) Commit(ctx context.Context, id session.ID, d *session.Delta) err
 	}
 	s.reindex(ctx, &c, c.names, &msg)
 	return nil
+}
+
+// maxSlim bounds how many values slimScript takes, which has them all on the stack
+// of Lua.
+const maxSlim = 100
+
+// isSlim reports whether the change is what nearly all are: values that are set,
+// and the time of use.
+func isSlim(d *session.Delta) bool {
+	return len(d.Set) > 0 && len(d.Set) <= maxSlim && !d.Seen.IsZero() &&
+		!d.Create && d.Rename == session.ID{} && len(d.If) == 0 && len(d.Delete) == 0 &&
+		d.Idle == 0 && d.Expires.IsZero() && !d.Restart && d.Owner == nil && len(d.Labels) == 0
+}
+
+// commitSlim applies a slim change, unless the session has to be listed again: then
+// it does nothing, and reports false.
+func (s *Store) commitSlim(ctx context.Context, id session.ID, d *session.Delta) (done bool, err error) {
+	args := make([]string, 0, 2+2*len(d.Set))
+	args = append(args, hexID(id), millis(d.Seen))
+	for _, f := range d.Set {
+		args = append(args, valuePrefix+f.Key, f.Value)
+	}
+	msg, err := s.run(ctx, slimScript, false, []string{s.keys.session(id.Handle())}, args)
+	if err != nil {
+		return false, err
+	}
+	n, err := msg.ToInt64()
+	return n != notSlim, err
 }
 
 // A change is a delta on its way to a script.
@@ -67,7 +100,11 @@ func namesGiven(d *session.Delta) (given []name) {
 	return given
 }
 
-func hexID(id session.ID) string { return hex.EncodeToString(id[:]) }
+func hexID(id session.ID) string {
+	var b [2 * len(id)]byte
+	hex.Encode(b[:], id[:])
+	return string(b[:])
+}
 
 // header is what the arguments of a script that applies the change begin with.
 func (c *change) header() []string {

@@ -335,6 +335,7 @@ func TestFull(t *testing.T) {
 		"Create":   {Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(time.Hour)},
 		"Value":    {Seen: now, Set: []session.Field{{Key: "more", Value: `1`}}, Delete: []string{"large"}},
 		"SetOwner": {Seen: now, Owner: &owner},
+		"Slim":     {Seen: now, Set: []session.Field{{Key: "more", Value: `1`}}},
 	} {
 		at := id
 		if d.Create {

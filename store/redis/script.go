@@ -16,6 +16,8 @@ const (
 	notFound = 1
 	exists   = 2
 	conflict = 3
+	// notSlim: the index is due, or the change is not for slimScript.
+	notSlim = 4
 )
 
 // again is the first element of a list that says: nothing has changed, since the
@@ -142,6 +144,23 @@ if not holds(KEYS[1]) then return 3 end
 return apply(KEYS[1], ARGV[1], created, seen, idle, expires, indexed)
 `)
 
+	// slimScript is for what isSlim says, and answers notSlim if the session has to
+	// be listed again. ARGV: the ID, Seen, and values to set. It is on its own since
+	// the server runs one script at a time: this one takes it half as long.
+	slimScript = newScriptAlone(`
+local key, id, seen = KEYS[1], ARGV[1], ARGV[2]
+local head = redis.call('HGET', key, 'head')
+if not head or string.sub(head, 1, 64) ~= id then return 1 end
+local created, before, idle, expires, indexed =
+  string.match(head, '^( %-?%d+ )(%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+)$', 65)
+if not created then return 1 end
+if tonumber(seen) < tonumber(before) then seen = before end
+if indexed ~= '0' and seen - indexed >= 300000 then return 4 end
+redis.call('HSET', key, 'head', id .. created .. seen .. ' ' .. idle .. ' ' .. expires .. ' ' .. indexed, unpack(ARGV, 3))
+redis.call('PEXPIREAT', key, string.format('%.0f', math.min(seen + idle, expires)))
+return 0
+`)
+
 	// deleteScript answers with the tag of the session and its names.
 	deleteScript = newScript(`
 local is = redis.call('HMGET', KEYS[1], 'head', 'pending', 'tag')
@@ -214,8 +233,9 @@ return apply(KEYS[1], ARGV[2], parse(head, ARGV[1]))
 // it. The hash is the server's choice and guards nothing.
 type script struct{ text, hash string }
 
-func newScript(body string) *script {
-	text := preamble + body
+func newScript(body string) *script { return newScriptAlone(preamble + body) }
+
+func newScriptAlone(text string) *script {
 	hash := sha1.Sum([]byte(text))
 	return &script{text, hex.EncodeToString(hash[:])}
 }
