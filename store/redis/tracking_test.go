@@ -28,6 +28,13 @@ func (l *logbook) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
+// config is one for a machine that is slow to connect.
+func (l *logbook) config() (cfg redis.Config) {
+	cfg.Logger = l.logger()
+	cfg.Client.Dialer.Timeout = 30 * time.Second
+	return cfg
+}
+
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func (l *logbook) String() string {
@@ -178,7 +185,7 @@ func TestUntracked(t *testing.T) {
 			}
 			other := open(t, redis.Config{NoCache: true}, server.Addr)
 			var log logbook
-			cfg := redis.Config{Logger: log.logger()}
+			cfg := log.config()
 			if test.rights != "" {
 				acl(t, server.Addr, append([]string{"visitor", "on", ">secret"}, strings.Fields(test.rights)...)...)
 				cfg.Client.Username, cfg.Client.Password = "visitor", "secret"
@@ -239,7 +246,7 @@ func TestGreetingFails(t *testing.T) {
 	} {
 		var log logbook
 		p := newLesser(t, server.Addr, test.refuse)
-		cfg := redis.Config{Logger: log.logger()}
+		cfg := log.config()
 		cfg.Client.InitAddress = []string{p.addr}
 		if test.change != nil {
 			test.change(&cfg)
@@ -281,7 +288,7 @@ func TestTrackingLost(t *testing.T) {
 			other := open(t, redis.Config{NoCache: true}, server.Addr)
 			p := newLesser(t, server.Addr, nil)
 			var log logbook
-			s := open(t, redis.Config{Logger: log.logger()}, p.addr)
+			s := open(t, log.config(), p.addr)
 			s.CheckTracking(20 * time.Millisecond)
 			p.caches(t, s)
 			id := create(t, other, session.Field{Key: "n", Value: "0"})
@@ -326,7 +333,7 @@ func TestTrackingLostUnderLoad(t *testing.T) {
 	sure := open(t, redis.Config{NoCache: true}, server.Addr)
 	p := newLesser(t, server.Addr, nil)
 	var log logbook
-	s := open(t, redis.Config{Logger: log.logger()}, p.addr)
+	s := open(t, log.config(), p.addr)
 	s.CheckTracking(20 * time.Millisecond)
 	const workers = 16
 	ids := make([]session.ID, workers)
@@ -376,7 +383,7 @@ func TestUntrackedNodes(t *testing.T) {
 		cluster := service.RedisCluster(t)
 		other := open(t, redis.Config{NoCache: true}, cluster.Addrs()...)
 		var log logbook
-		s := open(t, redis.Config{Logger: log.logger()}, cluster.Addrs()...)
+		s := open(t, log.config(), cluster.Addrs()...)
 		var ids []session.ID
 		for range 50 { // on all nodes
 			ids = append(ids, create(t, other))
@@ -404,7 +411,7 @@ func TestUntrackedNodes(t *testing.T) {
 		for _, n := range cluster.Nodes {
 			acl(t, n.Addr, "default", "-client|tracking")
 		}
-		s = open(t, redis.Config{Logger: log.logger()}, cluster.Addrs()...)
+		s = open(t, log.config(), cluster.Addrs()...)
 		id := create(t, s)
 		cached(t, s, id)
 		remove(t, other, id)
@@ -418,7 +425,7 @@ func TestUntrackedNodes(t *testing.T) {
 		watched := service.RedisSentinel(t)
 		acl(t, watched.Replica.Addr, "default", "-client|tracking")
 		var log logbook
-		cfg := redis.Config{Logger: log.logger()}
+		cfg := log.config()
 		cfg.Client.Sentinel.MasterSet = watched.Name
 		s := open(t, cfg, watched.Sentinel.Addr)
 		cfg.Wait = 1 // the replica has the session before the master dies
