@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,15 @@ func Connect(ctx context.Context, path string) (Database, error) {
 		_, err = os.Stat(resolved)
 	}
 	if err != nil {
+		return nil, fmt.Errorf("sqlite: connect: %w", err)
+	}
+	uid := os.Geteuid()
+	if uid == 0 { // who may reach any user's server; Open asks for more
+		if info, err := os.Stat(resolved); err == nil {
+			uid = ownerOf(info)
+		}
+	}
+	if err := cmp.Or(checkPrivate(resolved, uid), checkSocket(socketPath(resolved), uid)); err != nil {
 		return nil, fmt.Errorf("sqlite: connect: %w", err)
 	}
 	for start := time.Now(); ; {

@@ -28,7 +28,13 @@
 //
 // On a disk of this machine, in a folder that nobody else can write to: WAL does
 // not work over a network, and who can write to the folder can exchange the file.
-// The files are made readable by their owner alone (mode 0600). They hold what the
+// The files are made readable by their owner alone (mode 0600). A database that
+// other users can read or write, that another user owns, or that lies in a folder
+// where everyone can exchange files, is refused with [ErrExposed] and the command
+// that mends it; so are the files beside it. Root is refused a file of another user
+// too, since it would leave files there that the user's own server cannot open: run
+// the command as that user. An application's own database, [Config.DB], is only
+// warned about. The files hold what the
 // sessions hold, in the clear, but no cookie can be made of them: an ID is the
 // SHA-256 of one. Of people they hold hashes of passwords, and in the clear the
 // secrets of authenticators: who reads a copy can make their codes. Values of
@@ -36,7 +42,11 @@
 // (secure_delete=FAST), which is not everywhere.
 //
 // For a backup, copy the file when the store is closed, or have SQLite do it
-// meanwhile: sqlite3 sessions.db ".backup copy.db". Copying an open database's
+// meanwhile, which makes a file that others can read unless the umask is set:
+//
+//	(umask 077 && sqlite3 sessions.db ".backup copy.db")
+//
+// Copying an open database's
 // file misses what is in the -wal file beside it. The file never shrinks by
 // itself, and room of sessions that have ended is used again; set
 // [Config.MaxBytes] where visitors could fill the disk.

@@ -5,6 +5,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 )
@@ -14,5 +15,7 @@ func openLock(string) (*os.File, error) {
 }
 
 func lockFile(*os.File) (bool, error) { return false, errors.ErrUnsupported }
+
+func ownerOf(fs.FileInfo) int { return os.Geteuid() }
 
 func writable(string) error { return nil }

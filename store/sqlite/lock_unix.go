@@ -4,6 +4,7 @@ package sqlite
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -26,6 +27,9 @@ func lockFile(f *os.File) (bool, error) {
 		}
 	}
 }
+
+// ownerOf returns the ID of the user that a file belongs to.
+func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
 // writable asks the system whether this user may read and write the file:
 // opening and closing it would cost SQLite its locks.

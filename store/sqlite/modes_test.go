@@ -13,8 +13,8 @@ import (
 
 // TestModes: nobody else reads what is in the files.
 func TestModes(t *testing.T) {
-	defer syscall.Umask(syscall.Umask(0)) // what forbids nothing
 	dir := t.TempDir()
+	defer syscall.Umask(syscall.Umask(0)) // what forbids nothing
 	s := open(t, Config{Path: filepath.Join(dir, "sessions.db")})
 	commit(t, s, newID(), creation())
 	want := []string{"sessions.db", "sessions.db-shm", "sessions.db-wal", "sessions.db.lock", "sessions.db.sock"}

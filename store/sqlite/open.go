@@ -69,7 +69,15 @@ func (s *Store) open(ctx context.Context, cfg *Config) error {
 
 // openFile takes the file at the path, and makes it if it is not there.
 func (s *Store) openFile(ctx context.Context) error {
-	if err := s.take(ctx); err != nil {
+	if err := s.take(ctx, func() error {
+		err := checkPrivate(s.path, os.Geteuid())
+		if errors.Is(err, ErrExposed) {
+			if _, missing := os.Stat(s.path); missing == nil {
+				err = cmp.Or(peek(ctx, s.path), err) // no advice to change what is another's
+			}
+		}
+		return err
+	}); err != nil {
 		return err
 	}
 	// SQLite would make it readable by others. It gives the files beside it
@@ -146,18 +154,29 @@ func (s *Store) openDB(ctx context.Context) error {
 	if s.path == "" {
 		return errors.New("the database is in memory, and gone with the process; package memory is made for that")
 	}
-	return s.take(ctx)
+	return s.take(ctx, func() error {
+		err := checkPrivate(s.path, os.Geteuid())
+		if errors.Is(err, ErrExposed) {
+			// It is the application that has made the file, and it may be meant so.
+			s.log.WarnContext(ctx, "sqlite: the application's database is open to others, and so is what the store keeps there", "error", err)
+			err = nil
+		}
+		return err
+	})
 }
 
-// take makes sure that nobody else has the file, and that it can be written:
-// SQLite is content with reading, and would leave files beside it that stand in
-// the way afterwards.
-func (s *Store) take(ctx context.Context) error {
+// take makes sure that the file passes the check, that nobody else has it, and that
+// it can be written: SQLite is content with reading, and would leave files beside it
+// that stand in the way afterwards.
+func (s *Store) take(ctx context.Context, check func() error) error {
 	resolved, err := resolve(s.path)
 	if err != nil {
 		return err
 	}
 	s.path = resolved
+	if err := check(); err != nil {
+		return err
+	}
 	for _, path := range []string{filepath.Dir(s.path), s.path} {
 		if err := writable(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s cannot be written: %w", path, err)

@@ -15,7 +15,7 @@ import (
 // Config configures a [Store]. One of Path and DB is needed.
 type Config struct {
 	// Path is the database's file. It is made if it is not there, readable by
-	// nobody else (mode 0600); its folder must exist. Beside it appear the same
+	// nobody else (mode 0600); one that is there must be so. Its folder must exist. Beside it appear the same
 	// name with -wal and -shm, which are part of the database, and with .lock
 	// and .sock.
 	Path string
@@ -106,7 +106,8 @@ type Store struct {
 // when ctx ends, which does not concern the Store then.
 //
 // Where another process, or another Store of this one, has the file, the error is
-// [ErrInUse]. A file that is no database, is another application's, or was
+// [ErrInUse]. Where other users have access to it, or own it, the error is
+// [ErrExposed]. A file that is no database, is another application's, or was
 // written by a newer version of this package, is refused as it is.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {

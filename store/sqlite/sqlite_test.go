@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -54,9 +55,18 @@ func TestStoreUncached(t *testing.T) {
 	})
 }
 
-// pool opens a database as an application does, with a table of its own.
+// pool opens a database as a careful application does, with a table of its own.
 func pool(t testing.TB, path string) *sql.DB {
 	t.Helper()
+	if path != ":memory:" {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	db, err := sql.Open("sqlite", "file:"+path)
 	if err != nil {
 		t.Fatal(err)
