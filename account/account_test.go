@@ -291,6 +291,35 @@ func TestLinks(t *testing.T) {
 	})
 }
 
+// TestLinkClocks: a link that was made on a machine whose clock is ahead is good, and is
+// counted as made just now; one from further ahead than clocks may differ is good for
+// nothing.
+func TestLinkClocks(t *testing.T) {
+	const life, pause = time.Hour, 5 * time.Minute
+	for back, want := range map[time.Duration]bool{20 * time.Millisecond: true, time.Second: true, 45 * time.Second: true, 2 * time.Minute: false, 24 * time.Hour: false} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDirectory(t)
+			p := create(t, d, account.Person{Name: "alex"})
+			token, err := d.NewLink(t.Context(), p.ID, account.Recovery, life)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Update(t.Context(), p.ID, func(p *account.Person) error {
+				p.Links[0].Made, p.Links[0].Expires = p.Links[0].Made.Add(back), p.Links[0].Expires.Add(back)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.ByLink(t.Context(), token, account.Recovery); (err == nil) != want {
+				t.Errorf("%v ahead: %v", back, err)
+			}
+			if _, err := d.NextLink(t.Context(), p.ID, account.Recovery, life, pause); errors.Is(err, account.ErrTooSoon) != want {
+				t.Errorf("%v ahead: another one: %v", back, err)
+			}
+		})
+	}
+}
+
 // TestSetUp: one administrator, by one of the links, within its time.
 func TestSetUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 )
 
 // Errors of [Directory] beside those of a Store.
@@ -278,9 +280,9 @@ func (d *Directory) NewLink(ctx context.Context, id string, purpose Purpose, lif
 	return d.newLink(ctx, id, purpose, life, 0)
 }
 
-// NextLink is NewLink for who may ask again and again: if the last one that is open was
-// made less than the pause ago, with the same life, it stays, and the error is
-// [ErrTooSoon]. Of several calls at once one succeeds.
+// NextLink is NewLink for requests that may come again and again: if the last one that is
+// open was made less than the pause ago, it stays, and the error is [ErrTooSoon]. Of
+// several calls at once one succeeds.
 func (d *Directory) NextLink(ctx context.Context, id string, purpose Purpose, life, pause time.Duration) (token string, err error) {
 	return d.newLink(ctx, id, purpose, life, pause)
 }
@@ -289,7 +291,7 @@ func (d *Directory) newLink(ctx context.Context, id string, purpose Purpose, lif
 	token = newToken()
 	_, err = d.Update(ctx, id, func(p *Person) error {
 		for _, l := range p.Links {
-			if l.Purpose == purpose && time.Until(l.Expires) > life-pause {
+			if l.Purpose == purpose && clock.Recent(l.Made, time.Now(), pause) {
 				return ErrTooSoon
 			}
 		}
@@ -297,7 +299,7 @@ func (d *Directory) newLink(ctx context.Context, id string, purpose Purpose, lif
 		if len(p.Links) >= MaxLinks {
 			return badPerson("more than %d links", MaxLinks)
 		}
-		p.Links = append(p.Links, Link{Hash: hash(token), Purpose: purpose, Expires: expiry(life)})
+		p.Links = append(p.Links, linkOf(token, purpose, life))
 		return nil
 	})
 	if err != nil {
@@ -313,7 +315,11 @@ func newToken() string {
 	return base64.RawURLEncoding.EncodeToString(random)
 }
 
-func expiry(life time.Duration) time.Time { return time.Now().Add(life).UTC() }
+// linkOf returns the link of a token, as it is kept.
+func linkOf(token string, purpose Purpose, life time.Duration) Link {
+	now := time.Now().UTC()
+	return Link{Hash: hash(token), Purpose: purpose, Made: now, Expires: now.Add(life)}
+}
 
 // dropLinks closes the links of a purpose.
 func (p *Person) dropLinks(purpose Purpose) {
@@ -326,11 +332,11 @@ func (p *Person) dropLinks(purpose Purpose) {
 	p.Links = links
 }
 
-// openLinks are those that are not over.
+// openLinks returns the links that can be used.
 func openLinks(links []Link) (open []Link) {
 	now := time.Now()
 	for _, l := range links {
-		if now.Before(l.Expires) {
+		if now.Before(l.Expires) && !clock.Ahead(l.Made, now) {
 			open = append(open, l)
 		}
 	}
@@ -414,7 +420,7 @@ func (d *Directory) NewSetup(ctx context.Context, life time.Duration) (token str
 		if err != nil {
 			return "", err
 		}
-		s.Links = append(openLinks(s.Links), Link{Hash: hash(token), Purpose: toSetUp, Expires: expiry(life)})
+		s.Links = append(openLinks(s.Links), linkOf(token, toSetUp, life))
 		if more := len(s.Links) - maxSetups; more > 0 {
 			s.Links = s.Links[more:]
 		}

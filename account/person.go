@@ -94,6 +94,7 @@ type Authenticator struct {
 type Link struct {
 	Hash    []byte    `json:"hash"` // SHA-256
 	Purpose Purpose   `json:"purpose"`
+	Made    time.Time `json:"made,omitzero"`
 	Expires time.Time `json:"expires"`
 }
 

@@ -69,6 +69,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/internal/spent"
 )
 
@@ -214,10 +215,6 @@ const (
 	maxLifetime = time.Hour
 )
 
-// clockSkew is how much longer than a challenge lives its spending is
-// remembered: a machine whose clock is behind must still find it.
-const clockSkew = time.Minute
-
 // New returns a Captcha, or an error if cfg is out of its bounds.
 func New(cfg Config) (*Captcha, error) {
 	if cfg.Length == 0 {
@@ -334,7 +331,9 @@ func (c *Captcha) verify(ctx context.Context, id string, scope Scope, answer str
 	}
 	// Spent before compared: of two requests with two guesses that arrive
 	// together, one is refused whatever it says.
-	first, err := c.cfg.Once.Spend(ctx, t.nonce(), t.expires().Add(clockSkew))
+	// Remembered for longer than it lives here: a machine whose clock is behind must
+	// still find it.
+	first, err := c.cfg.Once.Spend(ctx, t.nonce(), t.expires().Add(clock.Skew))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}

@@ -11,6 +11,8 @@ import (
 	mrand "math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 )
 
 // An id is the unpadded base64url form (RFC 4648 §5) of 48 bytes:
@@ -55,7 +57,7 @@ func (t *token) expired(now time.Time) bool { return !now.Before(t.expires()) }
 // future reports whether the token lives longer than one can that was sealed
 // just now: a clock has been set back, and Once may have forgotten it.
 func (t *token) future(now time.Time, lifetime time.Duration) bool {
-	return t.expires().After(now.Add(lifetime + clockSkew))
+	return clock.Ahead(t.expires().Add(-lifetime), now)
 }
 
 // key holds what is derived from one secret, each for one use alone: a leak

@@ -49,6 +49,8 @@ import (
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
+
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 )
 
 // Errors of the methods that finish. None quotes what came from the browser.
@@ -261,7 +263,7 @@ func (p *Passkeys) session(s State, purpose string, handle []byte) (webauthn.Ses
 		return webauthn.SessionData{}, fmt.Errorf("%w: %s: the state is of another purpose", ErrState, purpose)
 	case !bytes.Equal(s.Handle, handle):
 		return webauthn.SessionData{}, fmt.Errorf("%w: %s: the state is of another person", ErrState, purpose)
-	case !time.Now().Before(s.Expires), time.Until(s.Expires) > Lifetime: // or the clock was set back
+	case !clock.Good(s.Expires, time.Now(), Lifetime):
 		return webauthn.SessionData{}, fmt.Errorf("%w: %s: the state is over", ErrState, purpose)
 	}
 	return webauthn.SessionData{

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/session"
 )
 
@@ -413,7 +414,8 @@ func (v *visit) chart(live int) (c chart, err error) {
 	if v.p.cfg.Log == nil {
 		return c, nil
 	}
-	end := time.Now().UTC().Truncate(time.Hour).Add(time.Hour)
+	now := time.Now().UTC()
+	end := now.Truncate(time.Hour).Add(time.Hour)
 	start := end.Add(-24 * time.Hour)
 	c.Hours = make([]hour, 24)
 	for i := range c.Hours {
@@ -427,10 +429,10 @@ func (v *visit) chart(live int) (c chart, err error) {
 		if n++; n > chartEntries {
 			break
 		}
-		i := int(e.Time.Sub(start) / time.Hour)
-		if i < 0 || i >= len(c.Hours) {
+		if e.Time.Before(start) || clock.Ahead(e.Time, now) {
 			continue // a clock was changed
 		}
+		i := min(int(e.Time.Sub(start)/time.Hour), len(c.Hours)-1)
 		h := &c.Hours[i]
 		switch e.Kind {
 		case SignedIn:

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pquerna/otp/totp"
+
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/internal/visitor"
 	"github.com/seed-64ad3862/gatehouse/password"
@@ -542,11 +544,27 @@ func TestRecovery(t *testing.T) {
 }
 
 // TestClock: when the clock is set back, what was recent has not happened yet, and so
-// proves nothing; and a clock that goes ahead ends what is waited for.
+// proves nothing; and a clock that goes ahead ends what is waited for. By as much as the
+// clocks of two machines may differ, nothing changes.
 func TestClock(t *testing.T) {
-	for _, back := range []time.Duration{time.Second, time.Hour, -24 * time.Hour} {
+	secret := []byte("12345678901234567890")
+	for _, back := range []time.Duration{time.Millisecond, 20 * time.Millisecond, time.Second, 45 * time.Second, -time.Second, -45 * time.Second} {
 		s := newSite(t)
-		secret := []byte("12345678901234567890")
+		s.person(t, account.Person{Name: "eric", Authenticator: &account.Authenticator{Secret: secret}})
+		turn := func(v *visitor.Visitor) { v.Do(t.Context(), http.MethodPost, "/clock?back="+back.String(), "") }
+		v := s.visitor(t)
+		signIn(v, "eric", good).Shows("/login/code")
+		turn(v)
+		v.Open("/login/code").Shows("/login/code", "One more step")
+		v.Send("/login/code", "code", codeOf(t, base32.StdEncoding.EncodeToString(secret), 0)).Shows("/index", "Hello, eric")
+		turn(v)
+		v.Open("/manager/profile").Shows("/manager/profile")
+		if t.Failed() {
+			t.Fatalf("the clock was set back by %v", back)
+		}
+	}
+	for _, back := range []time.Duration{2 * time.Minute, time.Hour, -24 * time.Hour} {
+		s := newSite(t)
 		s.person(t, account.Person{Name: "alex"})
 		s.person(t, account.Person{Name: "eric", Authenticator: &account.Authenticator{Secret: secret}})
 		turn := func(v *visitor.Visitor) { v.Do(t.Context(), http.MethodPost, "/clock?back="+back.String(), "") }
@@ -564,6 +582,28 @@ func TestClock(t *testing.T) {
 		turn(w)
 		w.Do(t.Context(), http.MethodPost, "/login/code", values.Encode())
 		w.Shows("/login/code", "took too long")
+	}
+}
+
+// TestSteps: codes of an authenticator are good for as long as clocks may differ, and no
+// longer; none is before the last one that was used.
+func TestSteps(t *testing.T) {
+	secret := []byte("12345678901234567890")
+	key := base32.StdEncoding.EncodeToString(secret)
+	now := time.Date(2026, 11, 23, 12, 0, 29, 0, time.UTC)
+	present := now.Unix() / 30
+	for steps := int64(-4); steps <= 4; steps++ {
+		code, err := totp.GenerateCode(key, now.Add(time.Duration(steps)*30*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := -2 <= steps && steps <= 2
+		if step, ok := signin.StepOf(secret, 0, code, now); ok != want || ok && step != present+steps {
+			t.Errorf("%d steps ahead: %d, %v", steps, step-present, ok)
+		}
+		if _, ok := signin.StepOf(secret, present+steps, code, now); ok {
+			t.Errorf("%d steps ahead: used twice", steps)
+		}
 	}
 }
 

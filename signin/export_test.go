@@ -21,6 +21,9 @@ func NewAuditor(log account.Log) Auditor {
 
 func (a Auditor) Append(ctx context.Context, e account.Entry) { a.p.append(ctx, e) }
 
+// StepOf is what looks for the code of an authenticator.
+var StepOf = stepOf
+
 // SetBack is what a session is when the clock has been set back by that much: what
 // has happened in it will happen.
 func SetBack(s *session.Session, by time.Duration) {

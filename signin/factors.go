@@ -18,15 +18,18 @@ import (
 	"github.com/pquerna/otp/hotp"
 
 	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // An authenticator's codes are those of RFC 6238 as all apps have it: SHA-1, six
-// digits, a new one every 30 seconds. One step to either side is accepted, for
-// clocks that are off and people who are slow.
+// digits, a new one every 30 seconds. To either side as many steps are accepted as the
+// clocks of the phone and of the machine may differ by: with the one step of section
+// 5.2, a machine that is 45 seconds off would refuse every other code, by turns with
+// machines that take it.
 const (
 	totpStep = 30 * time.Second
-	totpSkew = 1
+	totpSkew = int64(clock.Skew / totpStep)
 	totpSize = 20 // bytes of the secret, as RFC 4226, section 4, asks for
 )
 
@@ -133,7 +136,7 @@ func (v *visit) warn(who *account.Person) {
 		return
 	}
 	p, err := v.p.cfg.People.Update(v.ctx, who.ID, func(p *account.Person) error {
-		if since := time.Since(p.Warned); since >= 0 && since < warnPause {
+		if clock.Recent(p.Warned, time.Now(), warnPause) {
 			return errWait
 		}
 		p.Warned = now()

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/account"
-	"github.com/seed-64ad3862/gatehouse/captcha/form"
-
 	"github.com/seed-64ad3862/gatehouse/captcha"
+	"github.com/seed-64ad3862/gatehouse/captcha/form"
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/password"
 	"github.com/seed-64ad3862/gatehouse/throttle"
 )
@@ -399,7 +399,7 @@ func sum(s string) string {
 // waiting returns whose code is waited for, or nil.
 func (v *visit) waiting() (*account.Person, error) {
 	w, ok := pendingKey.Get(v.s)
-	if since := time.Since(w.At); !ok || since < 0 || since > pendingLife {
+	if !ok || !clock.Recent(w.At, time.Now(), pendingLife) {
 		return nil, nil
 	}
 	who, err := v.p.cfg.People.ByID(v.ctx, w.Person)

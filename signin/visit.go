@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/csrf"
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/internal/headers"
 	"github.com/seed-64ad3862/gatehouse/password"
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -196,8 +197,7 @@ func (v *visit) recently() error {
 // fresh reports whether a sign-in or a confirmation is recent.
 func (v *visit) fresh() bool {
 	at, _ := confirmedKey.Get(v.s)
-	since := time.Since(at)
-	return since >= 0 && since < v.p.cfg.StepUp // a clock that was set back confirms nothing
+	return clock.Recent(at, time.Now(), v.p.cfg.StepUp)
 }
 
 // redirect leads to a page of ours.

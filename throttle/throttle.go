@@ -70,8 +70,8 @@ type Config struct {
 	Pair, Network, Account Limit
 
 	// Code is the limit of codes of an authenticator for one account: 20 at once
-	// and then one an hour if its Burst is 0. With three codes that are good at
-	// any time, that is a chance of one in 38 in a year of guessing.
+	// and then one an hour if its Burst is 0. With five codes that are good at
+	// any time, that is a chance of one in 23 in a year of guessing.
 	Code Limit
 
 	// Lock denies attempts which are not [Attempt.Known] while the bucket of the

@@ -81,6 +81,7 @@ import (
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/captcha"
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/internal/spent"
 )
 
@@ -224,9 +225,6 @@ const (
 
 // idMark is where an address has the id.
 const idMark = "{id}"
-
-// clockSkew is by how much the clocks of two machines may differ.
-const clockSkew = time.Minute
 
 // New returns a Toll, or an error if cfg is out of its bounds.
 func New(cfg Config) (*Toll, error) {
@@ -405,13 +403,13 @@ func (t *Toll) verify(ctx context.Context, d Demand, text, code string) (*payloa
 		return nil, nil, ErrScope // unspent: it may be someone else's
 	case !now.Before(expires):
 		return nil, nil, captcha.ErrExpired
-	case expires.After(now.Add(t.cfg.Lifetime + clockSkew)):
+	case clock.Ahead(expires.Add(-t.cfg.Lifetime), now):
 		return nil, nil, ErrFuture
 	case p.Cost < d.cost(), d.Code && p.Data.Code == "":
 		return nil, nil, ErrWeak
 	}
 	// Spent before compared, as in package captcha: there is nothing to probe.
-	first, err := t.cfg.Once.Spend(ctx, [nonceLength]byte(s.nonce), expires.Add(clockSkew))
+	first, err := t.cfg.Once.Spend(ctx, [nonceLength]byte(s.nonce), expires.Add(clock.Skew))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", captcha.ErrStore, err)
 	}
