@@ -23,6 +23,8 @@ var (
 	ErrNameTaken = errors.New("account: the name, or one that looks like it, is taken")
 	// ErrEmailTaken means that somebody has the address for mail.
 	ErrEmailTaken = errors.New("account: the address is taken")
+	// ErrPasskeyTaken means that a passkey with the same ID belongs to another person.
+	ErrPasskeyTaken = errors.New("account: the passkey belongs to another person")
 	// ErrLastAdmin means that nobody would be left to manage people.
 	ErrLastAdmin = errors.New("account: the last administrator")
 	// ErrSetUp means that there is an administrator already.
@@ -53,8 +55,8 @@ func New(cfg Config) (*Directory, error) {
 }
 
 // Create stores a new person, and returns them with ID, Created and canonical
-// names. The errors are [ErrName], [ErrPerson], [ErrNameTaken], [ErrEmailTaken]
-// and those of the store.
+// names. The errors are [ErrName], [ErrPerson], [ErrNameTaken], [ErrEmailTaken],
+// [ErrPasskeyTaken] and those of the store.
 func (d *Directory) Create(ctx context.Context, p Person) (Person, error) {
 	p.First = false
 	return d.create(ctx, p)
@@ -94,6 +96,8 @@ func taken(operation string, err error) error {
 			return ErrNameTaken
 		case strings.HasPrefix(t.Key, emailKey):
 			return ErrEmailTaken
+		case strings.HasPrefix(t.Key, passkeyKey):
+			return ErrPasskeyTaken
 		case t.Key == firstKey:
 			return ErrSetUp
 		}

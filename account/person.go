@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // A Person may sign in.
@@ -49,7 +52,8 @@ type Person struct {
 	Password    string    `json:"password,omitempty"`
 	PasswordSet time.Time `json:"password_set,omitzero"`
 
-	// Passkeys, up to 16.
+	// Passkeys, up to 16. No two have the same ID, of whichever person: a sign-in must
+	// not depend on whose is found first (WebAuthn, section 7.1, step 26).
 	Passkeys []Passkey `json:"passkeys,omitempty"`
 
 	// Authenticator is the app that gives six digits; nil where there is none.
@@ -74,7 +78,7 @@ type Person struct {
 
 // A Passkey is a credential of WebAuthn.
 type Passkey struct {
-	ID         []byte          `json:"id"`
+	ID         []byte          `json:"id"`    // up to 1023 bytes, and not empty
 	Label      string          `json:"label"` // what its owner calls it
 	Created    time.Time       `json:"created"`
 	Used       time.Time       `json:"used,omitzero"`
@@ -137,6 +141,9 @@ func badPerson(why string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrPerson, fmt.Sprintf(why, args...))
 }
 
+// maxPasskeyID is that of a credential ID in bytes (WebAuthn, section 4).
+const maxPasskeyID = 1023
+
 // Bounds of a person.
 const (
 	MaxDisplayName = 128 // characters
@@ -172,8 +179,15 @@ func (p *Person) validate() (err error) {
 		return badPerson("more than %d passkeys", MaxPasskeys)
 	}
 	for i := range p.Passkeys {
-		if label := &p.Passkeys[i].Label; !line(*label, MaxName) {
+		k := &p.Passkeys[i]
+		if !line(k.Label, MaxName) {
 			return badPerson("a passkey's label is a line of at most %d characters", MaxName)
+		}
+		if len(k.ID) == 0 || len(k.ID) > maxPasskeyID {
+			return badPerson("a passkey's ID has 1 to %d bytes", maxPasskeyID)
+		}
+		if slices.ContainsFunc(p.Passkeys[:i], func(other Passkey) bool { return bytes.Equal(other.ID, k.ID) }) {
+			return badPerson("two passkeys with the same ID")
 		}
 	}
 	return nil
@@ -188,8 +202,8 @@ func line(s string, n int) bool {
 }
 
 // CanonicalEmail returns the form in which addresses for mail are kept and
-// compared: all in lower case, although the part before the @ could in theory
-// differ by case. An empty one is none. The error is [ErrPerson].
+// compared: composed, and all in lower case, although the part before the @ could in
+// theory differ by case. An empty one is none. The error is [ErrPerson].
 func CanonicalEmail(s string) (string, error) {
 	s = strings.TrimSpace(s)
 	if s == "" {
@@ -199,19 +213,20 @@ func CanonicalEmail(s string) (string, error) {
 	if err != nil || a.Address != s || a.Name != "" || len(s) > MaxEmail || !line(s, MaxEmail) {
 		return "", badPerson("not an address for mail, like alex@example.com")
 	}
-	return strings.ToLower(s), nil
+	return norm.NFC.String(strings.ToLower(s)), nil
 }
 
 // Keys of records, by what they begin with.
 const (
-	personKey = "person/" // and the ID: records of people
-	nameKey   = "name/"   // and the name
-	lookKey   = "look/"   // and the skeleton of the name
-	emailKey  = "email/"  // and the address
-	linkKey   = "link/"   // and the hash of the token
-	firstKey  = "first"   // the first administrator's, so that there is one
-	secretKey = "secret/" // and the purpose: records of secrets
-	setupKey  = "setup"   // the record of the links for setting up
+	personKey  = "person/"  // and the ID: records of people
+	nameKey    = "name/"    // and the name
+	lookKey    = "look/"    // and the skeleton of the name
+	emailKey   = "email/"   // and the address
+	passkeyKey = "passkey/" // and the hash of the ID, which may be longer than a key
+	linkKey    = "link/"    // and the hash of the token
+	firstKey   = "first"    // the first administrator's, so that there is one
+	secretKey  = "secret/"  // and the purpose: records of secrets
+	setupKey   = "setup"    // the record of the links for setting up
 )
 
 // record returns what a Store keeps of the person.
@@ -230,6 +245,9 @@ func (p *Person) record() (Record, error) {
 	}
 	if p.Email != "" {
 		r.Keys = append(r.Keys, emailKey+p.Email)
+	}
+	for i := range p.Passkeys {
+		r.Keys = append(r.Keys, passkeyKey+hexOf(hash(string(p.Passkeys[i].ID))))
 	}
 	for _, l := range p.Links {
 		r.Keys = append(r.Keys, linkKey+hexOf(l.Hash))

@@ -363,10 +363,13 @@ func (v *visit) addPasskey() error {
 		p.Passkeys = append(p.Passkeys, k)
 		return nil
 	})
-	if errors.Is(err, account.ErrPerson) {
+	switch {
+	case errors.Is(err, account.ErrPasskeyTaken):
+		v.note(Refused, v.me, "passkey")
+		return v.problem(http.StatusConflict, "passkey.taken")
+	case errors.Is(err, account.ErrPerson):
 		return v.problem(http.StatusConflict, "passkey.many")
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	v.strengthen()

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) []account.Store) {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
 	t.Run("Directory", func(t *testing.T) { testDirectory(t, open(t)) })
+	t.Run("Unique", func(t *testing.T) { testUnique(t, open(t)) })
 }
 
 // RunLog tests the log that open returns, as [Run] does a store.
@@ -420,6 +422,139 @@ func testDirectory(t *testing.T, views []account.Store) {
 	}
 	if _, err := d.ByName(ctx, "alex"); !errors.Is(err, account.ErrNotFound) {
 		t.Errorf("deleted: %v", err)
+	}
+}
+
+// testUnique: what a person is found by, or signs in with, belongs to one person,
+// whichever way two come to claim it, and is free again when that one gives it up.
+func testUnique(t *testing.T, views []account.Store) {
+	ctx := t.Context()
+	var all []*account.Directory
+	for _, s := range views {
+		d, err := account.New(account.Config{Store: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, d)
+	}
+	d := all[0]
+	long := bytes.Repeat([]byte{0xff, 0}, 511) // longer than any key
+	for _, claim := range []struct {
+		what  string
+		taken error
+		claim func(p *account.Person, i int)
+	}{
+		{"name", account.ErrNameTaken, func(p *account.Person, _ int) { p.Name = "claimed" }},
+		{"name in another case", account.ErrNameTaken, func(p *account.Person, i int) { p.Name = []string{"cased", "CASED", "ｃａｓｅｄ"}[i%3] }},
+		{"name that looks the same", account.ErrNameTaken, func(p *account.Person, i int) { p.Name = []string{"l00k", "1ook", "look"}[i%3] }},
+		{"address", account.ErrEmailTaken, func(p *account.Person, i int) {
+			p.Email = []string{"zoe\u0308@example.com", "ZO\u00cb@example.COM", "zo\u00eb@example.com"}[i%3]
+		}},
+		{"passkey", account.ErrPasskeyTaken, func(p *account.Person, i int) {
+			p.Passkeys = append(p.Passkeys, account.Passkey{ID: []byte("claimed"), Label: fmt.Sprint(i)})
+		}},
+		{"long passkey among others", account.ErrPasskeyTaken, func(p *account.Person, i int) {
+			for n := range account.MaxPasskeys - 1 {
+				p.Passkeys = append(p.Passkeys, account.Passkey{ID: append([]byte(p.Name), byte(n))})
+			}
+			p.Passkeys = append(p.Passkeys, account.Passkey{ID: long})
+		}},
+	} {
+		t.Run(claim.what, func(t *testing.T) {
+			const n = 9
+			var number atomic.Int64
+			name := func() string { return fmt.Sprintf("%s%d", strings.ReplaceAll(claim.what, " ", "-"), number.Add(1)) }
+			create := func(d *account.Directory, i int) (string, error) {
+				p := account.Person{Name: name()}
+				claim.claim(&p, i)
+				p, err := d.Create(ctx, p)
+				return p.ID, err
+			}
+			update := func(d *account.Directory, id string, i int) error {
+				_, err := d.Update(ctx, id, func(p *account.Person) error { claim.claim(p, i); return nil })
+				return err
+			}
+			ids := make([]string, n)
+			for i := range ids {
+				p, err := d.Create(ctx, account.Person{Name: name()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids[i] = p.ID
+			}
+			for round, by := range map[string]func(d *account.Directory, i int) (string, error){
+				"created": create,
+				"updated": func(d *account.Directory, i int) (string, error) { return ids[i], update(d, ids[i], i) },
+				"both": func(d *account.Directory, i int) (string, error) {
+					if i%2 == 0 {
+						return create(d, i)
+					}
+					return ids[i], update(d, ids[i], i)
+				},
+			} {
+				var mu sync.Mutex
+				var won []string
+				atOnce(views, n, func(i int, _ account.Store) {
+					id, err := by(all[i%len(all)], i)
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case err == nil:
+						won = append(won, id)
+					case !errors.Is(err, claim.taken):
+						t.Errorf("%s: %v, want %v", round, err, claim.taken)
+					}
+				})
+				if len(won) != 1 {
+					t.Fatalf("%s: %d have it", round, len(won))
+				}
+				// Later it is as when they came at once, and nothing else has changed.
+				if _, err := create(d, 0); !errors.Is(err, claim.taken) {
+					t.Errorf("%s: created later: %v", round, err)
+				}
+				for i, id := range ids {
+					if id == won[0] {
+						continue
+					}
+					before, err := d.ByID(ctx, id)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := update(d, id, i); !errors.Is(err, claim.taken) {
+						t.Errorf("%s: updated later: %v", round, err)
+					}
+					if after, err := d.ByID(ctx, id); err != nil || !reflect.DeepEqual(after, before) {
+						t.Errorf("%s: after a refusal %+v, was %+v: %v", round, after, before, err)
+					}
+				}
+				// Its owner may change all else.
+				if _, err := d.Update(ctx, won[0], func(p *account.Person) error { p.DisplayName = "mine"; return nil }); err != nil {
+					t.Errorf("%s: its owner: %v", round, err)
+				}
+				if !slices.Contains(ids, won[0]) {
+					if err := d.Delete(ctx, won[0]); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				if _, err := d.Update(ctx, won[0], func(p *account.Person) error {
+					p.Name, p.Email, p.Passkeys = name(), "", nil
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+	// Nor has one person the same passkey twice.
+	twice := []account.Passkey{{ID: []byte("a")}, {ID: []byte("b")}, {ID: []byte("a")}}
+	if _, err := d.Create(ctx, account.Person{Name: "twice", Passkeys: twice}); !errors.Is(err, account.ErrPerson) {
+		t.Errorf("one passkey twice: %v", err)
+	}
+	for _, bad := range [][]byte{nil, {}, make([]byte, 1024)} {
+		if _, err := d.Create(ctx, account.Person{Name: "bad", Passkeys: []account.Passkey{{ID: bad}}}); !errors.Is(err, account.ErrPerson) {
+			t.Errorf("an ID of %d bytes: %v", len(bad), err)
+		}
 	}
 }
 

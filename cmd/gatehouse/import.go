@@ -151,7 +151,7 @@ func badLine(err error) bool {
 	if errors.Is(err, errHeader) {
 		return false
 	}
-	for _, e := range []error{errLine, account.ErrName, account.ErrPerson, account.ErrNameTaken, account.ErrEmailTaken, password.ErrFormat} {
+	for _, e := range []error{errLine, account.ErrName, account.ErrPerson, account.ErrNameTaken, account.ErrEmailTaken, account.ErrPasskeyTaken, password.ErrFormat} {
 		if errors.Is(err, e) {
 			return true
 		}
