@@ -23,7 +23,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	session, _ := json.Marshal(state) // in her session, until the response is there
-	response := device.create(options)
+	response := device.Create(options)
 
 	state = passkey.State{}
 	if err := json.Unmarshal(session, &state); err != nil {
@@ -47,7 +47,7 @@ func Example() {
 		}
 		return zoe, nil
 	}
-	who, credential, err := p.FinishSignIn(context.Background(), state, device.get(options), find)
+	who, credential, err := p.FinishSignIn(context.Background(), state, device.Get(options), find)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func Example() {
 
 	// What is over is over.
 	_, other, _ := p.BeginSignIn()
-	_, _, err = p.FinishSignIn(context.Background(), other, device.get(options), find)
+	_, _, err = p.FinishSignIn(context.Background(), other, device.Get(options), find)
 	fmt.Println(err)
 	// Output:
 	// registered, reached by [internal hybrid]

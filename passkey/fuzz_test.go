@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/internal/authenticator"
 	"github.com/seed-64ad3862/gatehouse/passkey"
 )
 
@@ -18,8 +19,8 @@ func FuzzFinishRegistration(f *testing.F) {
 		f.Add(v.registration())
 	}
 	d := newDevice("RS256")
-	d.origin, d.rpID, d.flags, d.extras = "https://example.org", "example.org", d.flags|hasExtras, cbor(pairs{{"credProtect", 3}})
-	f.Add(d.create([]byte(`{"user":{"id":"AAAA"}}`)))
+	d.Origin, d.RPID, d.Flags, d.Extras = "https://example.org", "example.org", d.Flags|authenticator.HasExtras, authenticator.CBOR(authenticator.Pairs{{"credProtect", 3}})
+	f.Add(d.Create([]byte(`{"user":{"id":"AAAA"}}`)))
 	f.Fuzz(func(t *testing.T, response []byte) {
 		u, state := secretState("registration")
 		if _, err := p.FinishRegistration(u, state, response); !errors.Is(err, passkey.ErrResponse) {
@@ -34,8 +35,8 @@ func FuzzFinishSignIn(f *testing.F) {
 		f.Add(v.authentication())
 	}
 	d := newDevice("EdDSA")
-	d.origin, d.rpID, d.handle = "https://example.org", "example.org", passkey.NewHandle()
-	f.Add(d.get([]byte(`{}`)))
+	d.Origin, d.RPID, d.Handle = "https://example.org", "example.org", passkey.NewHandle()
+	f.Add(d.Get([]byte(`{}`)))
 	f.Fuzz(func(t *testing.T, response []byte) {
 		_, state := secretState("sign-in")
 		state.Handle = nil
@@ -57,18 +58,18 @@ func FuzzSigned(f *testing.F) {
 	}
 	d, u := newDevice("ES256"), newUser()
 	register(f, p, &u, d)
-	d.key = newDevice("ES256").key
-	f.Add([]byte{}, []byte{}, byte(present|verified), []byte{})
-	f.Add([]byte(`"x":1`), []byte{0}, byte(present|verified|hasKey|hasExtras), cbor(pairs{{"x", 1}}))
+	d.Key = newDevice("ES256").Key
+	f.Add([]byte{}, []byte{}, byte(authenticator.Present|authenticator.Verified), []byte{})
+	f.Add([]byte(`"x":1`), []byte{0}, byte(authenticator.Present|authenticator.Verified|authenticator.HasKey|authenticator.HasExtras), authenticator.CBOR(authenticator.Pairs{{"x", 1}}))
 	f.Fuzz(func(t *testing.T, client, signature []byte, flags byte, extras []byte) {
 		options, state, err := p.BeginConfirmation(u)
 		if err != nil {
 			t.Fatal(err)
 		}
 		d := *d
-		d.flags, d.extras = flags, extras
+		d.Flags, d.Extras = flags, extras
 		var r map[string]any
-		must(0, json.Unmarshal(d.get(options), &r))
+		must(0, json.Unmarshal(d.Get(options), &r))
 		fields := r["response"].(map[string]any)
 		if len(signature) > 0 {
 			fields["signature"] = b64(signature)
@@ -90,17 +91,17 @@ func FuzzKey(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, algorithm := range []string{"ES256", "ES384", "EdDSA", "RS256"} {
-		f.Add(cbor(newDevice(algorithm).cose))
+		f.Add(authenticator.CBOR(newDevice(algorithm).COSE))
 	}
 	other := newDevice("ES256")
 	f.Fuzz(func(t *testing.T, key []byte) {
 		d, u := *other, newUser()
-		d.rawKey = append([]byte{}, key...)
+		d.RawKey = append([]byte{}, key...)
 		options, state, err := p.BeginRegistration(u)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := p.FinishRegistration(u, state, d.create(options))
+		c, err := p.FinishRegistration(u, state, d.Create(options))
 		if err != nil {
 			if !errors.Is(err, passkey.ErrResponse) {
 				t.Error(err)

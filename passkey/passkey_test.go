@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/internal/authenticator"
 	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/passkey"
 )
@@ -50,7 +51,7 @@ func register(t testing.TB, p *passkey.Passkeys, u *passkey.User, d *device) pas
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := p.FinishRegistration(*u, state, d.create(options))
+	c, err := p.FinishRegistration(*u, state, d.Create(options))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func signIn(t testing.TB, p *passkey.Passkeys, d *device, all people) (passkey.U
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.FinishSignIn(t.Context(), state, d.get(options), all.find)
+	return p.FinishSignIn(t.Context(), state, d.Get(options), all.find)
 }
 
 func confirm(t testing.TB, p *passkey.Passkeys, u passkey.User, d *device) (passkey.Credential, error) {
@@ -73,7 +74,7 @@ func confirm(t testing.TB, p *passkey.Passkeys, u passkey.User, d *device) (pass
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.FinishConfirmation(u, state, d.get(options))
+	return p.FinishConfirmation(u, state, d.Get(options))
 }
 
 // refused fails the test unless this is the error, with these words.
@@ -173,7 +174,7 @@ func TestOptions(t *testing.T) {
 
 	d := newDevice("ES256")
 	register(t, p, &u, d)
-	ours := `[{"type": "public-key", "id": "` + b64(d.id) + `", "transports": ["internal", "hybrid"]}],`
+	ours := `[{"type": "public-key", "id": "` + b64(d.ID) + `", "transports": ["internal", "hybrid"]}],`
 	options, state, err = p.BeginRegistration(u)
 	if err != nil {
 		t.Fatal(err)
@@ -229,13 +230,13 @@ func TestAlgorithms(t *testing.T) {
 	for _, algorithm := range []string{"ES256", "EdDSA", "RS256"} {
 		for _, origin := range []string{site, "https://www.app.example:8443"} {
 			d := newDevice(algorithm)
-			d.origin = origin
-			d.flags |= eligible
+			d.Origin = origin
+			d.Flags |= authenticator.Eligible
 			u, other := newUser(), newUser()
 			c := register(t, p, &u, d)
 			want := passkey.Credential{
-				ID: d.id, PublicKey: c.PublicKey, AAGUID: "00000000-0000-0000-0000-000000000000",
-				Transports: d.transports, BackupEligible: true,
+				ID: d.ID, PublicKey: c.PublicKey, AAGUID: "00000000-0000-0000-0000-000000000000",
+				Transports: d.Transports, BackupEligible: true,
 			}
 			if !reflect.DeepEqual(c, want) {
 				t.Errorf("%s: registered %+v\nwant %+v", algorithm, c, want)
@@ -247,7 +248,7 @@ func TestAlgorithms(t *testing.T) {
 			}
 			u.Credentials[0] = back
 
-			d.flags |= backedUp
+			d.Flags |= authenticator.BackedUp
 			who, c, err := signIn(t, p, d, people{&other, &u})
 			if err != nil || !reflect.DeepEqual(who, u) {
 				t.Fatalf("%s: %+v, %v", algorithm, who, err)
@@ -258,7 +259,7 @@ func TestAlgorithms(t *testing.T) {
 			}
 			u.Credentials[0] = c
 
-			d.handle = nil // which is enough where one was asked for by name
+			d.Handle = nil // which is enough where one was asked for by name
 			if c, err = confirm(t, p, u, d); err != nil || c.SignCount != 2 {
 				t.Errorf("%s: %+v, %v", algorithm, c, err)
 			}
@@ -272,30 +273,30 @@ var changes = []struct {
 	change func(d *device)
 	words  string
 }{
-	{"origin", func(d *device) { d.origin = "https://evil.example" }, "origin is none"},
-	{"scheme", func(d *device) { d.origin = "http://app.example" }, "origin is none"},
-	{"port", func(d *device) { d.origin = site + ":8443" }, "origin is none"},
-	{"subdomain", func(d *device) { d.origin = "https://sub.app.example" }, "origin is none"},
+	{"origin", func(d *device) { d.Origin = "https://evil.example" }, "origin is none"},
+	{"scheme", func(d *device) { d.Origin = "http://app.example" }, "origin is none"},
+	{"port", func(d *device) { d.Origin = site + ":8443" }, "origin is none"},
+	{"subdomain", func(d *device) { d.Origin = "https://sub.app.example" }, "origin is none"},
 	// These three the library takes for the origin.
-	{"path", func(d *device) { d.origin = site + "/else" }, "origin is none"},
-	{"user", func(d *device) { d.origin = "https://else@app.example" }, "origin is none"},
-	{"upper case", func(d *device) { d.origin = "https://APP.example" }, "origin is none"},
-	{"no origin", func(d *device) { d.origin = "" }, "origin is none"},
-	{"frame", func(d *device) { d.client = map[string]any{"crossOrigin": true} }, "frame of another origin"},
-	{"framed by", func(d *device) { d.client = map[string]any{"topOrigin": site} }, "frame of another origin"},
-	{"RPID", func(d *device) { d.rpID = "example" }, "another RPID"},
-	{"not present", func(d *device) { d.flags &^= present }, "nobody was present"},
-	{"not verified", func(d *device) { d.flags &^= verified }, "person was not"},
-	{"backed up but not eligible", func(d *device) { d.flags |= backedUp }, "invalid_request"},
-	{"bytes left over", func(d *device) { d.extras = []byte{0} }, ""},
-	{"flag without extensions", func(d *device) { d.flags |= hasExtras }, ""},
-	{"extensions of no kind", func(d *device) { d.flags, d.extras = d.flags|hasExtras, []byte{0xff} }, ""},
-	{"challenge", func(d *device) { d.client = map[string]any{"challenge": b64(make([]byte, 32))} }, "another challenge"},
-	{"no challenge", func(d *device) { d.client = map[string]any{"challenge": ""} }, "another challenge"},
-	{"padded challenge", func(d *device) { d.client = map[string]any{"challenge": "AA=="} }, "another challenge"},
-	{"type", func(d *device) { d.client = map[string]any{"type": "payment.get"} }, "another ceremony"},
-	{"types", func(d *device) { d.client = map[string]any{"type": 1} }, ""},
-	{"other identifier", func(d *device) { d.id = []byte("other") }, ""},
+	{"path", func(d *device) { d.Origin = site + "/else" }, "origin is none"},
+	{"user", func(d *device) { d.Origin = "https://else@app.example" }, "origin is none"},
+	{"upper case", func(d *device) { d.Origin = "https://APP.example" }, "origin is none"},
+	{"no origin", func(d *device) { d.Origin = "" }, "origin is none"},
+	{"frame", func(d *device) { d.Client = map[string]any{"crossOrigin": true} }, "frame of another origin"},
+	{"framed by", func(d *device) { d.Client = map[string]any{"topOrigin": site} }, "frame of another origin"},
+	{"RPID", func(d *device) { d.RPID = "example" }, "another RPID"},
+	{"not present", func(d *device) { d.Flags &^= authenticator.Present }, "nobody was present"},
+	{"not verified", func(d *device) { d.Flags &^= authenticator.Verified }, "person was not"},
+	{"backed up but not eligible", func(d *device) { d.Flags |= authenticator.BackedUp }, "invalid_request"},
+	{"bytes left over", func(d *device) { d.Extras = []byte{0} }, ""},
+	{"flag without extensions", func(d *device) { d.Flags |= authenticator.HasExtras }, ""},
+	{"extensions of no kind", func(d *device) { d.Flags, d.Extras = d.Flags|authenticator.HasExtras, []byte{0xff} }, ""},
+	{"challenge", func(d *device) { d.Client = map[string]any{"challenge": b64(make([]byte, 32))} }, "another challenge"},
+	{"no challenge", func(d *device) { d.Client = map[string]any{"challenge": ""} }, "another challenge"},
+	{"padded challenge", func(d *device) { d.Client = map[string]any{"challenge": "AA=="} }, "another challenge"},
+	{"type", func(d *device) { d.Client = map[string]any{"type": "payment.get"} }, "another ceremony"},
+	{"types", func(d *device) { d.Client = map[string]any{"type": 1} }, ""},
+	{"other identifier", func(d *device) { d.ID = []byte("other") }, ""},
 }
 
 func TestRegistrationRefused(t *testing.T) {
@@ -308,7 +309,7 @@ func TestRegistrationRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			change(d)
-			c, err := p.FinishRegistration(u, state, d.create(options))
+			c, err := p.FinishRegistration(u, state, d.Create(options))
 			refused(t, err, passkey.ErrResponse, words)
 			if !reflect.DeepEqual(c, passkey.Credential{}) {
 				t.Errorf("with the error, %+v", c)
@@ -324,52 +325,54 @@ func TestRegistrationRefused(t *testing.T) {
 		return func(d *device) {
 			*d = *newDevice("RS256")
 			n := new(big.Int).Lsh(big.NewInt(1), bits-1)
-			d.setRSA(&rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}})
+			d.SetRSA(&rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}})
 		}
 	}
-	try("a sign-in's", func(d *device) { d.client = map[string]any{"type": "webauthn.get"} }, "another ceremony")
-	try("no identifier", func(d *device) { d.id = nil }, "")
-	try("long identifier", func(d *device) { d.id = make([]byte, 1024) }, "")
+	try("a sign-in's", func(d *device) { d.Client = map[string]any{"type": "webauthn.get"} }, "another ceremony")
+	try("no identifier", func(d *device) { d.ID = nil }, "")
+	try("long identifier", func(d *device) { d.ID = make([]byte, 1024) }, "")
 	try("other algorithm", func(d *device) { *d = *newDevice("ES384") }, "")
-	try("no key", func(d *device) { d.cose = pairs{} }, "")
-	try("key of an algorithm only", func(d *device) { d.cose = d.cose[:2] }, "key is malformed")
-	try("point off the curve", func(d *device) { d.cose[4][1] = make([]byte, 32) }, "key is malformed")
+	try("no key", func(d *device) { d.COSE = authenticator.Pairs{} }, "")
+	try("key of an algorithm only", func(d *device) { d.COSE = d.COSE[:2] }, "key is malformed")
+	try("point off the curve", func(d *device) { d.COSE[4][1] = make([]byte, 32) }, "key is malformed")
 	try("weak RSA key", rsaOf(1024), "2048 to 4096 bits")
 	try("short RSA key behind zeros", func(d *device) {
 		rsaOf(1024)(d)
-		d.cose[2][1] = append(make([]byte, 128), d.cose[2][1].([]byte)...)
+		d.COSE[2][1] = append(make([]byte, 128), d.COSE[2][1].([]byte)...)
 	}, "2048 to 4096 bits")
 	try("strong RSA key", rsaOf(5120), "2048 to 4096 bits")
 	try("endless RSA key", rsaOf(200_000), "key is too long")
 	try("RSA key of exponent 1", func(d *device) {
 		*d = *newDevice("RS256")
-		d.cose[3][1] = []byte{1}
+		d.COSE[3][1] = []byte{1}
 	}, "2048 to 4096 bits")
-	try("malformed statement", func(d *device) { d.format, d.statement = "compound", pairs{{"x", 1}} }, "parse_error")
+	try("malformed statement", func(d *device) { d.Format, d.Statement = "compound", authenticator.Pairs{{"x", 1}} }, "parse_error")
 }
 
 func TestRegistration(t *testing.T) {
 	p := newPasskeys(t)
 	for name, change := range map[string]func(d *device){
-		"a long identifier": func(d *device) { d.id = bytes.Repeat([]byte{7}, 1023) },
+		"a long identifier": func(d *device) { d.ID = bytes.Repeat([]byte{7}, 1023) },
 		// What nobody asked for.
-		"unsolicited extensions":  func(d *device) { d.extensions = map[string]any{"credProps": map[string]any{"rk": true}, "else": 1} },
-		"an unknown statement":    func(d *device) { d.format, d.statement = "no-such", pairs{{"x", []byte("y")}} },
-		"a statement, not signed": func(d *device) { d.format, d.statement = "packed", pairs{{"alg", -7}, {"sig", []byte("none")}} },
+		"unsolicited extensions": func(d *device) { d.Extensions = map[string]any{"credProps": map[string]any{"rk": true}, "else": 1} },
+		"an unknown statement":   func(d *device) { d.Format, d.Statement = "no-such", authenticator.Pairs{{"x", []byte("y")}} },
+		"a statement, not signed": func(d *device) {
+			d.Format, d.Statement = "packed", authenticator.Pairs{{"alg", -7}, {"sig", []byte("none")}}
+		},
 		"a level of protection": func(d *device) {
-			d.flags |= hasExtras
-			d.extras = cbor(pairs{{"credProtect", 3}})
+			d.Flags |= authenticator.HasExtras
+			d.Extras = authenticator.CBOR(authenticator.Pairs{{"credProtect", 3}})
 		},
 		"RSA of 4096 bits": func(d *device) {
 			*d = *newDevice("RS256")
-			d.setRSA(must(rsa.GenerateKey(rand.Reader, 4096)))
+			d.SetRSA(must(rsa.GenerateKey(rand.Reader, 4096)))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, u := newDevice("ES256"), newUser()
 			change(d)
 			register(t, p, &u, d)
-			d.flags, d.extras = d.flags&^hasExtras, nil
+			d.Flags, d.Extras = d.Flags&^authenticator.HasExtras, nil
 			if _, _, err := signIn(t, p, d, people{&u}); err != nil {
 				t.Error(err)
 			}
@@ -383,12 +386,12 @@ func TestRegistration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.FinishRegistration(u, state, d.create(options))
+	_, err = p.FinishRegistration(u, state, d.Create(options))
 	refused(t, err, passkey.ErrResponse, "there already")
 
 	// Words that go back to browsers.
 	d, u = newDevice("ES256"), newUser()
-	d.transports = slices.Concat([]string{"usb", "", "<b>", "NFC", strings.Repeat("x", 33), "smart-card"}, slices.Repeat([]string{"ble"}, 20))
+	d.Transports = slices.Concat([]string{"usb", "", "<b>", "NFC", strings.Repeat("x", 33), "smart-card"}, slices.Repeat([]string{"ble"}, 20))
 	if c := register(t, p, &u, d); len(c.Transports) != 8 || c.Transports[0] != "usb" || c.Transports[1] != "smart-card" || c.Transports[2] != "ble" {
 		t.Errorf("transports %q", c.Transports)
 	}
@@ -407,7 +410,7 @@ func TestSignInRefused(t *testing.T) {
 				t.Errorf("with the error, %+v and %+v", who, c)
 			}
 			c, err = confirm(t, p, u, d)
-			if len(d.handle) > 0 { // else that is right
+			if len(d.Handle) > 0 { // else that is right
 				refused(t, err, want, words)
 				if !reflect.DeepEqual(c, passkey.Credential{}) {
 					t.Errorf("with the error, %+v", c)
@@ -422,12 +425,12 @@ func TestSignInRefused(t *testing.T) {
 		}
 		try(c.name, c.change, want, c.words)
 	}
-	try("a registration's", func(d *device) { d.client = map[string]any{"type": "webauthn.create"} }, passkey.ErrResponse, "another ceremony")
-	try("signature of another key", func(d *device) { d.key = newDevice("ES256").key }, passkey.ErrResponse, "invalid_signature")
-	try("another handle", func(d *device) { d.handle = passkey.NewHandle() }, passkey.ErrUnknown, "")
-	try("no handle", func(d *device) { d.handle = nil }, passkey.ErrResponse, "whose it is")
-	try("an empty handle", func(d *device) { d.handle = []byte{} }, passkey.ErrResponse, "whose it is")
-	try("eligible all at once", func(d *device) { d.flags |= eligible }, passkey.ErrResponse, "eligibility")
+	try("a registration's", func(d *device) { d.Client = map[string]any{"type": "webauthn.create"} }, passkey.ErrResponse, "another ceremony")
+	try("signature of another key", func(d *device) { d.Key = newDevice("ES256").Key }, passkey.ErrResponse, "invalid_signature")
+	try("another handle", func(d *device) { d.Handle = passkey.NewHandle() }, passkey.ErrUnknown, "")
+	try("no handle", func(d *device) { d.Handle = nil }, passkey.ErrResponse, "whose it is")
+	try("an empty handle", func(d *device) { d.Handle = []byte{} }, passkey.ErrResponse, "whose it is")
+	try("eligible all at once", func(d *device) { d.Flags |= authenticator.Eligible }, passkey.ErrResponse, "eligibility")
 }
 
 // TestChanged: each bit that is signed, and the signature's own.
@@ -440,7 +443,7 @@ func TestChanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		right := d.get(options)
+		right := d.Get(options)
 		for _, field := range []string{"clientDataJSON", "authenticatorData", "signature"} {
 			var r map[string]any
 			must(0, json.Unmarshal(right, &r))
@@ -500,50 +503,50 @@ func TestStates(t *testing.T) {
 		for name, c := range all {
 			if name != "registration" {
 				fresh := newDevice("ES256")
-				refused(t, register(u, c.state, fresh.create(must(json.Marshal(map[string]any{
+				refused(t, register(u, c.state, fresh.Create(must(json.Marshal(map[string]any{
 					"challenge": b64(c.state.Challenge), "user": map[string]string{"id": b64(u.Handle)},
 				})))), passkey.ErrState, "another purpose")
 			}
 			if name != "sign-in" {
-				refused(t, signIn(c.state, d.get(c.options)), passkey.ErrState, "another purpose")
+				refused(t, signIn(c.state, d.Get(c.options)), passkey.ErrState, "another purpose")
 			}
 			if name != "confirmation" {
-				refused(t, confirm(u, c.state, d.get(c.options)), passkey.ErrState, "another purpose")
+				refused(t, confirm(u, c.state, d.Get(c.options)), passkey.ErrState, "another purpose")
 			}
 		}
 		// Another person's, though they had the same passkey.
-		refused(t, confirm(other, all["confirmation"].state, d.get(all["confirmation"].options)), passkey.ErrState, "another person")
-		refused(t, register(other, all["registration"].state, newDevice("ES256").create(all["registration"].options)), passkey.ErrState, "another person")
+		refused(t, confirm(other, all["confirmation"].state, d.Get(all["confirmation"].options)), passkey.ErrState, "another person")
+		refused(t, register(other, all["registration"].state, newDevice("ES256").Create(all["registration"].options)), passkey.ErrState, "another person")
 
 		// A response to one beginning, at the end of another.
 		again := begin(p.BeginSignIn())
-		refused(t, signIn(again.state, d.get(all["sign-in"].options)), passkey.ErrResponse, "another challenge")
+		refused(t, signIn(again.state, d.Get(all["sign-in"].options)), passkey.ErrResponse, "another challenge")
 
 		// The last moment, and the one after it.
 		var s passkey.State
 		must(0, json.Unmarshal(must(json.Marshal(all["sign-in"].state)), &s))
 		ahead := s // of another machine's clock
 		ahead.Expires = ahead.Expires.Add(clock.Skew)
-		if err := signIn(ahead, d.get(all["sign-in"].options)); err != nil {
+		if err := signIn(ahead, d.Get(all["sign-in"].options)); err != nil {
 			t.Error(err)
 		}
 		ahead.Expires = ahead.Expires.Add(time.Nanosecond) // of a clock that was set back
-		refused(t, signIn(ahead, d.get(all["sign-in"].options)), passkey.ErrState, "is over")
+		refused(t, signIn(ahead, d.Get(all["sign-in"].options)), passkey.ErrState, "is over")
 		time.Sleep(passkey.Lifetime - time.Nanosecond)
 		u.Credentials[0].SignCount = 0
-		if err := signIn(s, d.get(all["sign-in"].options)); err != nil {
+		if err := signIn(s, d.Get(all["sign-in"].options)); err != nil {
 			t.Error(err)
 		}
-		if err := confirm(u, all["confirmation"].state, d.get(all["confirmation"].options)); err != nil {
+		if err := confirm(u, all["confirmation"].state, d.Get(all["confirmation"].options)); err != nil {
 			t.Error(err)
 		}
-		if err := register(u, all["registration"].state, newDevice("ES256").create(all["registration"].options)); err != nil {
+		if err := register(u, all["registration"].state, newDevice("ES256").Create(all["registration"].options)); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(time.Nanosecond)
-		refused(t, signIn(s, d.get(all["sign-in"].options)), passkey.ErrState, "is over")
-		refused(t, confirm(u, all["confirmation"].state, d.get(all["confirmation"].options)), passkey.ErrState, "is over")
-		refused(t, register(u, all["registration"].state, newDevice("ES256").create(all["registration"].options)), passkey.ErrState, "is over")
+		refused(t, signIn(s, d.Get(all["sign-in"].options)), passkey.ErrState, "is over")
+		refused(t, confirm(u, all["confirmation"].state, d.Get(all["confirmation"].options)), passkey.ErrState, "is over")
+		refused(t, register(u, all["registration"].state, newDevice("ES256").Create(all["registration"].options)), passkey.ErrState, "is over")
 	})
 }
 
@@ -569,8 +572,8 @@ func TestFind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		who, _, err := p.FinishSignIn(t.Context(), state, d.get(options), func(ctx context.Context, handle, id []byte) (passkey.User, error) {
-			if ctx != t.Context() || !bytes.Equal(handle, u.Handle) || !bytes.Equal(id, d.id) {
+		who, _, err := p.FinishSignIn(t.Context(), state, d.Get(options), func(ctx context.Context, handle, id []byte) (passkey.User, error) {
+			if ctx != t.Context() || !bytes.Equal(handle, u.Handle) || !bytes.Equal(id, d.ID) {
 				t.Errorf("%s: asked for %x and %x", name, handle, id)
 			}
 			return tt.user, tt.err
@@ -602,14 +605,14 @@ func TestCounter(t *testing.T) {
 		if tt.cloned {
 			want = passkey.ErrCloned
 		}
-		d.counter = tt.sent - 1
+		d.Counter = tt.sent - 1
 		who, c, err := signIn(t, p, d, people{&u})
-		if !errors.Is(err, want) || who.Name != "zoe" || c.SignCount != tt.after || !bytes.Equal(c.ID, d.id) {
+		if !errors.Is(err, want) || who.Name != "zoe" || c.SignCount != tt.after || !bytes.Equal(c.ID, d.ID) {
 			t.Errorf("%d after %d: %+v of %+v, %v", tt.sent, tt.stored, c, who, err)
 		}
-		d.counter = tt.sent - 1
+		d.Counter = tt.sent - 1
 		c, err = confirm(t, p, u, d)
-		if !errors.Is(err, want) || c.SignCount != tt.after || !bytes.Equal(c.ID, d.id) {
+		if !errors.Is(err, want) || c.SignCount != tt.after || !bytes.Equal(c.ID, d.ID) {
 			t.Errorf("%d after %d: %+v, %v", tt.sent, tt.stored, c, err)
 		}
 	}
@@ -632,7 +635,7 @@ func TestMalformed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	right := []string{string(newDevice("ES256").create(creation)), string(d.get(request))}
+	right := []string{string(newDevice("ES256").Create(creation)), string(d.Get(request))}
 	for name, text := range map[string]string{
 		"nothing":        "",
 		"not JSON":       "SECRET",

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/internal/authenticator"
 	"github.com/seed-64ad3862/gatehouse/passkey"
 )
 
@@ -90,7 +91,7 @@ func TestVectors(t *testing.T) {
 
 			// Nothing of this is signed, so that we can have the passkey anyway.
 			hash := sha256.Sum256([]byte("example.org"))
-			v.Registration.AttestationObject[bytes.Index(v.Registration.AttestationObject, hash[:])+len(hash)] |= verified
+			v.Registration.AttestationObject[bytes.Index(v.Registration.AttestationObject, hash[:])+len(hash)] |= authenticator.Verified
 			v.Registration.ClientDataJSON = bytes.Replace(v.Registration.ClientDataJSON, []byte(`"crossOrigin":true`), []byte(`"crossOrigin":false`), 1)
 			c, err := p.FinishRegistration(u, state, v.registration())
 			if err != nil {

@@ -4,6 +4,7 @@ package visitor
 
 import (
 	"context"
+	"encoding/json"
 	"html"
 	"io"
 	"net/http"
@@ -179,6 +180,40 @@ func (v *Visitor) Shows(path string, texts ...string) *Visitor {
 		if !strings.Contains(v.Text(), want) {
 			v.T.Errorf("%s (%d) does not say %q: %s", v.At.Path, v.Status, want, v.Text())
 		}
+	}
+	return v
+}
+
+var csrfMeta = regexp.MustCompile(`name="csrf-token" content="([^"]*)"`)
+
+// Ceremony does what the script of a page does with a passkey: it asks for options at an
+// address below the path, and posts what answer makes of them. It goes on to where the
+// site then leads, unless the site has refused it.
+func (v *Visitor) Ceremony(path string, answer func(options []byte) []byte) *Visitor {
+	v.T.Helper()
+	token := csrfMeta.FindStringSubmatch(v.Body)
+	if token == nil {
+		v.T.Fatalf("%s has no token for scripts: %s", v.At, v.Text())
+	}
+	page := v.At
+	post := func(path string, body any) []byte {
+		v.T.Helper()
+		b, err := json.Marshal(body)
+		if err != nil {
+			v.T.Fatal(err)
+		}
+		v.At = page
+		v.Do(v.T.Context(), http.MethodPost, path, string(b), "Content-Type", "application/json", "X-Csrf-Token", token[1])
+		return []byte(v.Body)
+	}
+	options := post(path+"/options", struct{}{})
+	if v.Status != http.StatusOK {
+		return v
+	}
+	answered := post(path, map[string]any{"response": json.RawMessage(answer(options))})
+	var to struct{ Location string }
+	if v.Status == http.StatusOK && json.Unmarshal(answered, &to) == nil && to.Location != "" {
+		v.Open(to.Location)
 	}
 	return v
 }
