@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -34,12 +35,19 @@ var (
 	// ErrLink means that a link is unknown, used or expired. Nothing tells these
 	// apart.
 	ErrLink = errors.New("account: link unknown, used or expired")
+	// ErrStore means that the store failed, and wraps its error. [Config.Logger] has
+	// been told when that began.
+	ErrStore = errors.New("account: the store fails")
 )
 
 // Config configures [New].
 type Config struct {
 	// Store keeps the records.
 	Store Store
+
+	// Logger is told when the store begins to fail, and when it answers again, once
+	// each. [slog.Default] if nil.
+	Logger *slog.Logger
 }
 
 // A Directory is the people of an installation. It may be used concurrently, and
@@ -51,7 +59,10 @@ func New(cfg Config) (*Directory, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("account: Config.Store is missing")
 	}
-	return &Directory{store: cfg.Store}, nil
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Directory{store: &watched{store: cfg.Store, log: cfg.Logger}}, nil
 }
 
 // Create stores a new person, and returns them with ID, Created and canonical

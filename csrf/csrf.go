@@ -214,7 +214,9 @@ func (p *Protection) Handler(next http.Handler) http.Handler {
 				r = r.WithContext(context.WithValue(r.Context(), formSecretKey{p}, otherTab))
 			}
 		} else {
-			p.log(r, err)
+			if !errors.Is(err, ErrUnavailable) { // which the session tells the log, once
+				p.log(r, err)
+			}
 			if !p.cfg.ReportOnly {
 				p.cfg.Deny(w, r, err)
 				return

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/outage"
 )
 
 // Errors of [Manager] and [Session]. Those of [Store] pass through, wrapped.
@@ -114,7 +116,7 @@ type Manager struct {
 	lister Lister // nil if the store is none
 	cookie cookie
 
-	health health
+	outage outage.Outage
 
 	anonymous *anonymousKeys // nil: every session has a record
 

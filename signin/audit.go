@@ -113,9 +113,10 @@ func (p *Pages) store(ctx context.Context, e account.Entry) {
 	// The answer may be given up; what has happened is noted all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := p.cfg.Log.Append(ctx, e); err != nil {
-		p.log.ErrorContext(ctx, "signin: an entry is lost", "kind", e.Kind, "error", err)
-	}
+	began := time.Now()
+	err := p.cfg.Log.Append(ctx, e)
+	// Entries that cannot be kept are lost: how many, the end of the outage tells.
+	p.logOutage.Note(began, err).Log(ctx, p.log, "signin: the log that entries are appended to", err)
 }
 
 // plainText returns a text without what could deceive whoever reads it in a

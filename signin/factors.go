@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -116,7 +117,7 @@ func (v *visit) useCode(who *account.Person, typed string) (*account.Person, str
 	}
 	if guessable {
 		if err := v.p.cfg.Throttle.CodeSucceeded(v.ctx, v.attempt(who.Name)); err != nil {
-			v.p.log.WarnContext(v.ctx, "signin: codes stay counted", "error", err)
+			v.p.report(v.ctx, slog.LevelWarn, "codes stay counted", err)
 		}
 	}
 	v.second = true
@@ -146,7 +147,7 @@ func (v *visit) warn(who *account.Person) {
 	case err == nil:
 		v.mail(&p, "mail.guessed.subject", "mail.guessed.text")
 	case !errors.Is(err, errWait):
-		v.p.log.ErrorContext(v.ctx, "signin: nobody could be warned", "error", err)
+		v.p.report(v.ctx, slog.LevelError, "a person could not be warned", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"html/template"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -172,7 +173,7 @@ func (v *visit) giveBack(how func(context.Context, throttle.Attempt) error) {
 		return
 	}
 	if err := how(v.ctx, *v.tried); err != nil {
-		v.p.log.WarnContext(v.ctx, "signin: an attempt stays counted", "error", err)
+		v.p.report(v.ctx, slog.LevelWarn, "an attempt stays counted", err)
 	}
 	v.tried = nil
 }
@@ -238,7 +239,7 @@ func (v *visit) rehash(who *account.Person, secret string) {
 		}
 	}
 	if err != nil {
-		v.p.log.WarnContext(v.ctx, "signin: a password keeps its old hash", "error", err)
+		v.p.report(v.ctx, slog.LevelWarn, "a password keeps its old hash", err)
 	}
 }
 

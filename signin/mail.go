@@ -3,6 +3,7 @@ package signin
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/account"
@@ -47,9 +48,9 @@ func (v *visit) mail(who *account.Person, subject, text string, args ...any) {
 }
 
 func (p *Pages) send(ctx context.Context, m Mail) {
-	if err := p.cfg.Mail(ctx, m); err != nil {
-		p.log.ErrorContext(ctx, "signin: a message could not be sent", "error", err)
-	}
+	began := time.Now()
+	err := p.cfg.Mail(ctx, m)
+	p.mailOutage.Note(began, err).Log(ctx, p.log, "signin: mail", err)
 }
 
 // sendRecovery sends a link to whom the address belongs, if to anybody.
@@ -67,7 +68,7 @@ func (p *Pages) sendRecovery(ctx context.Context, lang *language, email string, 
 		return
 	}
 	if err != nil {
-		p.log.ErrorContext(ctx, "signin: no link for recovery", "error", err)
+		p.report(ctx, slog.LevelError, "no link for recovery", err)
 		return
 	}
 	e.Person, e.Name = who.ID, who.Name

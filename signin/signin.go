@@ -21,6 +21,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/csrf"
 	"github.com/seed-64ad3862/gatehouse/internal/headers"
 	"github.com/seed-64ad3862/gatehouse/internal/logtext"
+	"github.com/seed-64ad3862/gatehouse/internal/outage"
 	"github.com/seed-64ad3862/gatehouse/internal/static"
 	"github.com/seed-64ad3862/gatehouse/passkey"
 	"github.com/seed-64ad3862/gatehouse/password"
@@ -143,6 +144,8 @@ type Pages struct {
 	// What clients can repeat at any rate is counted.
 	throttled logtext.Repeats[account.Entry]
 	refusals  logtext.Limiter
+
+	logOutage, mailOutage outage.Outage
 }
 
 // Bounds.
@@ -279,7 +282,7 @@ func (p *Pages) secrets(ctx context.Context) (err error) {
 		return err
 	}
 	if p.cfg.Throttle == nil {
-		if p.cfg.Throttle, err = throttle.New(throttle.Config{}); err != nil {
+		if p.cfg.Throttle, err = throttle.New(throttle.Config{Logger: p.cfg.Logger}); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"html/template"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -312,7 +313,7 @@ func (p *Pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 		key = "error.busy"
 		w.Header().Set("Retry-After", "2")
 	default:
-		p.log.ErrorContext(r.Context(), "signin: the page could not be shown", "path", r.Pattern, "error", err)
+		p.report(r.Context(), slog.LevelError, "the page could not be shown", err, "path", r.Pattern)
 		w.Header().Set("Retry-After", "5")
 	}
 	p.plain(w, r, status, key)

@@ -53,12 +53,16 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/outage"
 )
 
 // Config configures [New]. The zero value is right for sign-ins of one process.
@@ -91,7 +95,15 @@ type Config struct {
 	// store: buckets are kept under names derived with it. If nil, a random one
 	// is made, for a store that nobody shares.
 	Key []byte
+
+	// Logger is told when the store begins to fail, and when it answers again, once
+	// each. [slog.Default] if nil.
+	Logger *slog.Logger
 }
+
+// ErrStore means that the store failed, and wraps its error. [Config.Logger] has been
+// told when that began.
+var ErrStore = errors.New("throttle: the store fails")
 
 // A Limit is the size of a bucket and how fast it fills.
 type Limit struct {
@@ -132,7 +144,8 @@ func (d *Denied) Header(h http.Header) {
 // A Throttle counts attempts. It can be used by several goroutines at once, and
 // takes part in the counting of all others that have the same store and key.
 type Throttle struct {
-	cfg Config
+	cfg    Config
+	outage outage.Outage // of the store
 }
 
 // New returns a Throttle, or an error that says which setting is wrong.
@@ -175,7 +188,37 @@ func New(cfg Config) (*Throttle, error) {
 	if cfg.Store == nil {
 		cfg.Store = NewTable(0)
 	}
-	return &Throttle{cfg}, nil
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Throttle{cfg: cfg}, nil
+}
+
+// note returns the error of a call to the store that began then.
+func (t *Throttle) note(ctx context.Context, began time.Time, err error) error {
+	if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has gone
+		t.outage.Note(began, err).Log(ctx, t.cfg.Logger, "throttle: the store", err)
+	}
+	if err != nil {
+		err = storeError{err}
+	}
+	return err
+}
+
+// A storeError is an error of the store.
+type storeError struct{ error }
+
+func (e storeError) Error() string { return "throttle: " + e.error.Error() }
+
+func (e storeError) Is(target error) bool { return target == ErrStore }
+
+func (e storeError) Unwrap() error { return e.error }
+
+// give puts tokens back: one into each of some buckets, and as many as are missing into
+// others.
+func (t *Throttle) give(ctx context.Context, one, all []Bucket) error {
+	began := time.Now()
+	return t.note(ctx, began, t.cfg.Store.Give(ctx, one, all))
 }
 
 // Try counts an attempt. It returns nil; or a [*Denied], and then nothing is
@@ -197,11 +240,12 @@ func (t *Throttle) taken(a Attempt) []Bucket {
 }
 
 func (t *Throttle) take(ctx context.Context, buckets []Bucket) error {
+	began := time.Now()
 	wait, err := t.cfg.Store.Take(ctx, buckets)
-	switch {
-	case err != nil:
-		return fmt.Errorf("throttle: %w", err)
-	case wait > 0:
+	if err := t.note(ctx, began, err); err != nil {
+		return err
+	}
+	if wait > 0 {
 		return &Denied{wait}
 	}
 	return nil
@@ -217,19 +261,13 @@ func (t *Throttle) Succeeded(ctx context.Context, a Attempt) error {
 	if a.Account != "" {
 		all = []Bucket{pair, account}
 	}
-	if err := t.cfg.Store.Give(ctx, []Bucket{network}, all); err != nil {
-		return fmt.Errorf("throttle: %w", err)
-	}
-	return nil
+	return t.give(ctx, []Bucket{network}, all)
 }
 
 // Cancel takes back what [Throttle.Try] has counted of this attempt, whose password
 // nobody has looked at.
 func (t *Throttle) Cancel(ctx context.Context, a Attempt) error {
-	if err := t.cfg.Store.Give(ctx, t.taken(a), nil); err != nil {
-		return fmt.Errorf("throttle: %w", err)
-	}
-	return nil
+	return t.give(ctx, t.taken(a), nil)
 }
 
 // TryCode counts a guess at the code of an authenticator, and answers as
@@ -241,10 +279,7 @@ func (t *Throttle) TryCode(ctx context.Context, a Attempt) error {
 // CodeSucceeded takes back all that [Throttle.TryCode] has counted for the account, of
 // those who are known or of those who are not.
 func (t *Throttle) CodeSucceeded(ctx context.Context, a Attempt) error {
-	if err := t.cfg.Store.Give(ctx, nil, []Bucket{t.code(a.Account, a.Known)}); err != nil {
-		return fmt.Errorf("throttle: %w", err)
-	}
-	return nil
+	return t.give(ctx, nil, []Bucket{t.code(a.Account, a.Known)})
 }
 
 // Suspect reports whether so many attempts for the account or from the network
@@ -255,9 +290,10 @@ func (t *Throttle) Suspect(ctx context.Context, a Attempt) (bool, error) {
 	if a.Account != "" {
 		buckets = append(buckets, account, pair)
 	}
+	began := time.Now()
 	used, err := t.cfg.Store.Used(ctx, buckets)
-	if err != nil {
-		return false, fmt.Errorf("throttle: %w", err)
+	if err := t.note(ctx, began, err); err != nil {
+		return false, err
 	}
 	for i, n := range used {
 		most := t.cfg.SuspectAccount
@@ -273,24 +309,18 @@ func (t *Throttle) Suspect(ctx context.Context, a Attempt) (bool, error) {
 
 // Unban forgets all attempts for an account, from wherever they came.
 func (t *Throttle) Unban(ctx context.Context, account string) error {
-	err := t.cfg.Store.Forget(ctx, t.name("account", account))
-	if err == nil {
-		err = t.cfg.Store.Give(ctx, nil, []Bucket{t.code(account, false), t.code(account, true)})
+	began := time.Now()
+	if err := t.note(ctx, began, t.cfg.Store.Forget(ctx, t.name("account", account))); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("throttle: %w", err)
-	}
-	return nil
+	return t.give(ctx, nil, []Bucket{t.code(account, false), t.code(account, true)})
 }
 
 // UnbanNetwork forgets all attempts from a network, but not those that were for
 // one account.
 func (t *Throttle) UnbanNetwork(ctx context.Context, addr netip.Addr) error {
 	network, _, _ := t.buckets(Attempt{Addr: addr})
-	if err := t.cfg.Store.Give(ctx, nil, []Bucket{network}); err != nil {
-		return fmt.Errorf("throttle: %w", err)
-	}
-	return nil
+	return t.give(ctx, nil, []Bucket{network})
 }
 
 // buckets returns those of an attempt; of an empty account only the first is of use.

@@ -55,7 +55,7 @@ func (r *reach) connect(ctx context.Context) (*operator, error) {
 		return nil, err
 	}
 	o := &operator{records: all.people, log: all.log, store: all.throttle, close: s.close}
-	if o.people, err = account.New(account.Config{Store: all.people}); err == nil {
+	if o.people, err = account.New(account.Config{Store: all.people, Logger: quiet}); err == nil {
 		o.sessions, err = session.New(session.Config{Store: all.sessions, Logger: quiet})
 	}
 	if err != nil {

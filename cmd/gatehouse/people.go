@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -354,7 +355,7 @@ func (c *userUnbanCmd) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		t, err := throttle.New(throttle.Config{Store: o.store, Key: key})
+		t, err := throttle.New(throttle.Config{Store: o.store, Key: key, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			return err
 		}

@@ -230,7 +230,7 @@ const throttleSecret = "throttle"
 
 // build makes the sessions and the pages.
 func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
-	people, err := account.New(account.Config{Store: s.stores.people})
+	people, err := account.New(account.Config{Store: s.stores.people, Logger: s.log})
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	if err != nil {
 		return err
 	}
-	budgets, err := throttle.New(throttle.Config{Store: s.stores.throttle, Key: key})
+	budgets, err := throttle.New(throttle.Config{Store: s.stores.throttle, Key: key, Logger: s.log})
 	if err != nil {
 		return err
 	}
