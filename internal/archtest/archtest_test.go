@@ -42,8 +42,8 @@ var fences = []struct {
 	{"internal/logtext", nil, "packages that promise the standard library import it"},
 	{"store/memory", []string{"internal/outage", "session", "internal/spent"}, "the default store must cost nothing to import"},
 	{"store/sqlite", []string{"internal/outage", "session", "account", "throttle", "internal/clock", "golang.org/x/text", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
-	{"store/redis", []string{"internal/outage", "session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
-	{"store/postgres", []string{"internal/outage", "session", "account", "throttle", "internal/clock", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
+	{"store/redis", []string{"internal/reach", "internal/outage", "session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
+	{"store/postgres", []string{"internal/reach", "internal/outage", "session", "account", "throttle", "internal/clock", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
 	{"store/storetest", []string{"internal/outage", "session"}, "third parties import it into their tests"},
 }
 

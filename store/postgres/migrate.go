@@ -89,7 +89,7 @@ func checkServer(ctx context.Context, c *pgx.Conn) error {
 	case encoding != "UTF8":
 		return fmt.Errorf("the database's encoding is %s; it has to be UTF8", encoding)
 	case standby:
-		return errors.New("the server is a standby; target_session_attrs=read-write finds the primary")
+		return errStandby
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 
 // SQLSTATEs, from appendix A of PostgreSQL's manual.
 const (
+	protocolViolation    = "08P01"
 	uniqueViolation      = "23505"
 	readOnly             = "25006" // read_only_sql_transaction
 	unknownStatement     = "26000" // invalid_sql_statement_name
@@ -105,7 +106,7 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 			return nil, err
 		}
 	}
-	return nil, errors.New("the server closes every connection at once")
+	return nil, errCloses
 }
 
 // exec executes a statement that writes, and returns how many rows it wrote.

@@ -110,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	select {
 	case o := <-ch:
 		if o.err != nil {
-			return nil, fmt.Errorf("redis: open: %w", o.err)
+			return nil, fmt.Errorf("redis: open: %w", explained(ctx, cfg.Client, o.err))
 		}
 		s.remote.current.Store(o.link)
 		s.cluster = o.link.Mode() == rueidis.ClientModeCluster
