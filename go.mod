@@ -19,7 +19,7 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0 // tests: scripts that run the command
 	github.com/wneessen/go-mail v0.8.1 // cmd/gatehouse: mail
 	golang.org/x/crypto v0.58.0 // password: argon2id, and what others hash with; cmd/gatehouse: certificates by ACME
-	golang.org/x/sync v0.24.0 // password: turns for a bounded amount of memory
+	golang.org/x/sync v0.24.0 // password: turns for a bounded amount of memory; cmd/gatehouse: stores opened side by side
 	golang.org/x/term v0.47.0 // cmd/gatehouse: passwords that nobody sees
 	golang.org/x/text v0.43.0 // account, captcha, password, signin: the forms of what people type, and languages; gatehouse: how wide that is
 	modernc.org/sqlite v1.61.1 // store/sqlite

@@ -134,31 +134,22 @@ func pageOf(path string) string {
 const noMetrics = "off"
 
 // operator serves what is for operators and not for visitors, on a listener of its
-// own, and returns its address.
-func (s *server) operator(ctx context.Context) (string, error) {
+// own, and says where. It comes before the stores, so that it can tell which is away.
+func (s *server) operator(ctx context.Context) error {
 	if s.Metrics == noMetrics {
-		return "", nil
+		return nil
 	}
 	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Metrics)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return "", fmt.Errorf("--metrics %s is in use, by another program or by --listen: choose another address, such as 127.0.0.1:9002, or off", s.Metrics)
+		return fmt.Errorf("--metrics %s is in use, by another program or by --listen: choose another address, such as 127.0.0.1:9002, or off", s.Metrics)
 	case err != nil:
-		return "", fmt.Errorf("--metrics: choose another address, or off: %w", err)
+		return fmt.Errorf("--metrics: choose another address, or off: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-		defer cancel()
-		if err := s.ready(ctx); err != nil {
-			s.log.WarnContext(ctx, "not ready", "error", err)
-			http.Error(w, "not ready", http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte("ok\n"))
-	})
+	mux.HandleFunc("GET /readyz", s.readyz)
 	lines := new(logtext.Limiter)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
@@ -169,18 +160,7 @@ func (s *server) operator(ctx context.Context) (string, error) {
 		_ = server.Close()
 		lines.Close(context.Background(), s.log)
 	})
-	return "http://" + socket.Addr().String(), nil
-}
-
-// ready asks the stores.
-func (s *server) ready(ctx context.Context) error {
-	_, err := s.stores.sessions.Load(ctx, session.ID{})
-	if errors.Is(err, session.ErrNotFound) {
-		err = nil
-	}
-	_, peopleErr := s.stores.people.Get(ctx, "setup")
-	if errors.Is(peopleErr, account.ErrNotFound) {
-		peopleErr = nil
-	}
-	return errors.Join(err, peopleErr)
+	at := "http://" + socket.Addr().String()
+	s.note(fmt.Sprintf("Metrics and health are at %s.\n", at), "metrics and health are served", "url", at)
+	return nil
 }

@@ -65,10 +65,24 @@ func (r *reach) connect(ctx context.Context) (*operator, error) {
 	return o, nil
 }
 
-// reach is open, but does not make a file, and shares it with a server.
+// reach opens the stores as a server does, but does not make a file, and shares it with a
+// server.
 func (s *server) reach(ctx context.Context) (*stores, error) {
+	all, err := s.reachDatabase(ctx)
+	if err != nil || s.Sessions == "" {
+		return all, err
+	}
+	store, err := s.openRedis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all.share(store)
+	return all, nil
+}
+
+func (s *server) reachDatabase(ctx context.Context) (*stores, error) {
 	if isPostgres(s.Database) {
-		return s.open(ctx)
+		return s.openDatabase(ctx)
 	}
 	if _, err := os.Stat(s.Database); err != nil {
 		return nil, fmt.Errorf("%w: `gatehouse serve` makes it; --database says where it is", err)
@@ -78,16 +92,7 @@ func (s *server) reach(ctx context.Context) (*stores, error) {
 		return nil, err
 	}
 	s.onClose(func() { _ = db.Close() }) // what was written is there
-	all := &stores{sessions: db, people: db.Accounts(), log: db.Accounts(), once: db, throttle: db.Throttle()}
-	if s.Sessions == "" {
-		return all, nil
-	}
-	store, err := s.openRedis(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all.sessions, all.once, all.throttle = store, store, store.Throttle()
-	return all, nil
+	return &stores{sessions: db, people: db.Accounts(), log: db.Accounts(), once: db, throttle: db.Throttle()}, nil
 }
 
 // note tells the log who has done it.

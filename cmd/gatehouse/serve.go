@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -70,18 +71,31 @@ type server struct {
 	settings
 	log     *slog.Logger
 	notes   io.Writer
+	closing sync.Mutex
 	closers []func()
 
-	stores   *stores
-	sessions *session.Manager
-	pages    *signin.Pages
-	metrics  *metrics
-	certify  func(context.Context) // gets certificates; nil where they are not by ACME
+	stores    *stores
+	sessions  *session.Manager
+	pages     *signin.Pages
+	metrics   *metrics
+	readiness readiness
+	certify   func(context.Context) // gets certificates; nil where they are not by ACME
+
+	// What was prepared before the stores are there.
+	send           func(context.Context, signin.Mail) error // nil: no mail
+	views, statics fs.FS                                    // nil: none
 }
 
-func (s *server) onClose(f func()) { s.closers = append(s.closers, f) }
+// onClose has f called when the server ends, after those that come later.
+func (s *server) onClose(f func()) {
+	s.closing.Lock()
+	defer s.closing.Unlock()
+	s.closers = append(s.closers, f)
+}
 
 func (s *server) close() {
+	s.closing.Lock()
+	defer s.closing.Unlock()
 	for _, v := range slices.Backward(s.closers) {
 		v()
 	}
@@ -108,31 +122,48 @@ func (s *server) run(ctx context.Context) error {
 	if s.PublicURL == "" {
 		s.PublicURL = s.urlOf(l)
 	}
-	if s.stores, err = s.open(ctx); err != nil {
+	if err := s.prepare(); err != nil {
 		return err
 	}
 	s.metrics = newMetrics()
-	if err := s.build(ctx, proxies); err != nil {
+	if err := s.operator(ctx); err != nil {
 		return err
 	}
-	operator, err := s.operator(ctx)
+	// Browsers are answered from here on, if only that the server starts.
+	parent := ctx
+	ctx, stop := context.WithCancel(parent)
+	defer stop()
+	front := &front{insecure: s.insecure()}
+	served := make(chan error, 1)
+	go func() {
+		defer stop()
+		served <- serve(ctx, front, l, s.log)
+	}()
+	setup, err := s.begin(ctx, proxies)
 	if err != nil {
+		stop()
+		switch failed := <-served; {
+		case failed != nil:
+			return failed
+		case parent.Err() != nil: // it was told to end before it had begun
+			return nil
+		}
 		return err
 	}
-	if err := s.greet(ctx, l, operator); err != nil {
-		return err
-	}
+	front.set(s.handler(proxies))
+	s.readiness.begins(s.checksOf(s.stores))
+	s.greet(ctx, l, setup)
 	// What goes on beside requests ends before the stores do.
-	background, stop := context.WithCancel(ctx)
+	background, stopBackground := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { s.look(background) })
 	if s.certify != nil {
 		go s.certify(background) // which ends with the program, whatever the authority does
 	}
 	defer running.Wait()
-	defer stop()
+	defer stopBackground()
 	defer s.pages.Wait()
-	return serve(ctx, s.handler(proxies), l, s.log)
+	return <-served
 }
 
 // private reports whether others may reach the listener itself: nothing goes to them in
@@ -228,6 +259,23 @@ func (s *settings) checkPublicURL() error {
 // throttleSecret is the purpose of the key by which machines name buckets.
 const throttleSecret = "throttle"
 
+// prepare makes what needs no store, so that a mistake there is told at once.
+func (s *server) prepare() (err error) {
+	if s.send, err = s.mail(); err != nil {
+		return err
+	}
+	if s.views, err = folder(s.Views); err != nil {
+		return fmt.Errorf("--views: %w", err)
+	}
+	if s.statics, err = folder(s.Static); err != nil {
+		return fmt.Errorf("--static: %w", err)
+	}
+	return nil
+}
+
+// insecure reports whether browsers come by plain HTTP.
+func (s *server) insecure() bool { return strings.HasPrefix(s.PublicURL, "http://") }
+
 // build makes the sessions and the pages.
 func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	people, err := account.New(account.Config{Store: s.stores.people, Logger: s.log})
@@ -235,7 +283,7 @@ func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 		return err
 	}
 	s.sessions, err = session.New(session.Config{
-		Store: s.stores.sessions, Insecure: strings.HasPrefix(s.PublicURL, "http://"), Idle: s.Idle, Absolute: s.Absolute,
+		Store: s.stores.sessions, Insecure: s.insecure(), Idle: s.Idle, Absolute: s.Absolute,
 		Error:   func(w http.ResponseWriter, r *http.Request, err error) { s.pages.Error(w, r, err) },
 		Observe: s.metrics.session, Logger: s.log,
 	})
@@ -250,21 +298,11 @@ func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	if err != nil {
 		return err
 	}
-	mail, err := s.mail()
-	if err != nil {
-		return err
-	}
 	cfg := signin.Config{
 		Sessions: s.sessions, People: people, Log: s.stores.log, PublicURL: s.PublicURL, Insecure: s.InsecureHTTP,
 		Site: s.Site, Home: s.Home, Policy: password.Policy{Length: s.PasswordLength}, Throttle: budgets,
-		RequireSecondFactor: s.SecondFactor == "required", Captcha: signin.Captcha(s.Captcha), Once: s.stores.once, Addr: proxies.Of, Mail: mail,
-		Observe: s.metrics.account, Logger: s.log,
-	}
-	if cfg.Views, err = folder(s.Views); err != nil {
-		return fmt.Errorf("--views: %w", err)
-	}
-	if cfg.Statics, err = folder(s.Static); err != nil {
-		return fmt.Errorf("--static: %w", err)
+		RequireSecondFactor: s.SecondFactor == "required", Captcha: signin.Captcha(s.Captcha), Once: s.stores.once, Addr: proxies.Of, Mail: s.send,
+		Views: s.views, Statics: s.statics, Observe: s.metrics.account, Logger: s.log,
 	}
 	if s.pages, err = signin.New(ctx, cfg); err != nil {
 		return err
@@ -283,9 +321,18 @@ func (s *server) handler(proxies clientaddr.Trusted) http.Handler {
 	return s.watch(mux, proxies)
 }
 
+// setupURL returns a link that makes the first administrator, or nothing if there is one.
+func (s *server) setupURL(ctx context.Context) (string, error) {
+	link, err := s.pages.SetupURL(ctx)
+	if errors.Is(err, account.ErrSetUp) {
+		return "", nil
+	}
+	return link, err
+}
+
 // greet says where the site is, and how to begin.
-func (s *server) greet(ctx context.Context, l *listeners, operator string) error {
-	if !l.loopback && l.tls == nil && strings.HasPrefix(s.PublicURL, "http://") {
+func (s *server) greet(ctx context.Context, l *listeners, setup string) {
+	if !l.loopback && l.tls == nil && s.insecure() {
 		s.note("Warning: this is plain HTTP, and not only for this machine. Whoever is on the way can read passwords.\n\n",
 			"this is plain HTTP, and not only for this machine: whoever is on the way can read passwords")
 	}
@@ -293,19 +340,10 @@ func (s *server) greet(ctx context.Context, l *listeners, operator string) error
 		s.log.DebugContext(ctx, "listening", "address", socket.Addr().String())
 	}
 	s.note(fmt.Sprintf("The site is at %s (Ctrl-C ends it).\n", s.PublicURL), "the site is served", "url", s.PublicURL)
-	if operator != "" {
-		s.note(fmt.Sprintf("Metrics and health are at %s.\n", operator), "metrics and health are served", "url", operator)
+	if setup != "" {
+		s.note(fmt.Sprintf("\nThere is no administrator yet. This link makes one, within an hour:\n\n  %s\n\n", setup),
+			"there is no administrator yet: this link makes one, within an hour", "url", setup)
 	}
-	link, err := s.pages.SetupURL(ctx)
-	switch {
-	case errors.Is(err, account.ErrSetUp):
-	case err != nil:
-		return err
-	default:
-		s.note(fmt.Sprintf("\nThere is no administrator yet. This link makes one, within an hour:\n\n  %s\n\n", link),
-			"there is no administrator yet: this link makes one, within an hour", "url", link)
-	}
-	return nil
 }
 
 // note says what people have to know, whatever the level of the log: as text, or as a

@@ -64,6 +64,14 @@ func (c *child) end(t testing.TB) {
 
 func started(t testing.TB, cmd *exec.Cmd) *child {
 	t.Helper()
+	c := launched(t, cmd)
+	c.awaitSite(t)
+	return c
+}
+
+// launched starts a command, and does not wait for it.
+func launched(t testing.TB, cmd *exec.Cmd) *child {
+	t.Helper()
 	c := &child{Cmd: cmd, said: new(output)}
 	c.Stdout, c.Stderr = c.said, c.said
 	if err := c.Start(); err != nil {
@@ -73,19 +81,45 @@ func started(t testing.TB, cmd *exec.Cmd) *child {
 		_ = c.Process.Kill()
 		_ = c.Wait()
 	})
-	for range 3000 {
-		if m := regexp.MustCompile(`site is (?:at |served","url":")([^\s"]+)`).FindStringSubmatch(c.said.String()); m != nil {
-			c.url = m[1]
-			break
+	return c
+}
+
+// awaitSite waits until it says where it is.
+func (c *child) awaitSite(t testing.TB) {
+	t.Helper()
+	c.url = c.says(t, `site is (?:at |served","url":")([^\s"]+)`)
+	time.Sleep(50 * time.Millisecond) // the link comes right after
+	c.link = regexp.MustCompile(`https?:[^\s"]*/setup/[\w-]*`).FindString(c.said.String())
+}
+
+// says waits until it says what the expression matches, and returns its group.
+func (c *child) says(t testing.TB, expression string) string {
+	t.Helper()
+	for range 6000 {
+		if m := regexp.MustCompile(expression).FindStringSubmatch(c.said.String()); m != nil {
+			return m[len(m)-1]
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if c.url == "" {
-		t.Fatalf("gatehouse does not say where it is: %s", c.said.String())
+	t.Fatalf("gatehouse does not say %s: %s", expression, c.said.String())
+	return ""
+}
+
+// ends waits until it has ended, and returns its status.
+func (c *child) ends(t testing.TB) int {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Wait()
+	}()
+	select {
+	case <-ended:
+		return c.ProcessState.ExitCode()
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("gatehouse does not end: %s", c.said.String())
+		return 0
 	}
-	time.Sleep(50 * time.Millisecond) // the link comes right after
-	c.link = regexp.MustCompile(`https?:[^\s"]*/setup/[\w-]*`).FindString(c.said.String())
-	return c
 }
 
 // TestServeKilled: the link, an administrator, kill -9, and still signed in.

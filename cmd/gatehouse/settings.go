@@ -302,6 +302,9 @@ func (c *configCheckCmd) Run(ctx context.Context, std streams) error {
 	if s.PublicURL == "" {
 		s.PublicURL = s.urlOf(l)
 	}
+	if err := s.prepare(); err != nil {
+		return err
+	}
 	if err := s.build(ctx, proxies); err != nil {
 		return err
 	}

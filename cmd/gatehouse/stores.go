@@ -37,35 +37,31 @@ func isPostgres(database string) bool {
 	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
 }
 
-// open opens the stores; closing them is left to the server.
-func (s *server) open(ctx context.Context) (*stores, error) {
-	all := &stores{}
+// share has what machines have to know together kept in Redis.
+func (all *stores) share(store *redis.Store) {
+	all.sessions, all.once, all.throttle = store, store, store.Throttle()
+}
+
+// openDatabase opens the database, with all that it can keep; closing it is left to the
+// server.
+func (s *server) openDatabase(ctx context.Context) (*stores, error) {
 	if isPostgres(s.Database) {
 		store, err := s.openPostgres(ctx)
 		if err != nil {
 			return nil, err
 		}
-		all.sessions, all.people, all.log, all.once, all.throttle = store, store.Accounts(), store.Accounts(), store, store.Throttle()
-	} else {
-		store, err := sqlite.Open(ctx, sqlite.Config{Path: s.Database, Logger: s.log})
-		if err != nil {
-			return nil, err
-		}
-		s.onClose(func() {
-			if err := store.Close(); err != nil {
-				s.log.Error("the database could not be closed", "error", err)
-			}
-		})
-		all.sessions, all.people, all.log, all.once, all.throttle = store, store.Accounts(), store.Accounts(), store, store.Throttle()
+		return &stores{sessions: store, people: store.Accounts(), log: store.Accounts(), once: store, throttle: store.Throttle()}, nil
 	}
-	if s.Sessions != "" {
-		store, err := s.openRedis(ctx)
-		if err != nil {
-			return nil, err
-		}
-		all.sessions, all.once, all.throttle = store, store, store.Throttle()
+	store, err := sqlite.Open(ctx, sqlite.Config{Path: s.Database, Logger: s.log})
+	if err != nil {
+		return nil, err
 	}
-	return all, nil
+	s.onClose(func() {
+		if err := store.Close(); err != nil {
+			s.log.Error("the database could not be closed", "error", err)
+		}
+	})
+	return &stores{sessions: store, people: store.Accounts(), log: store.Accounts(), once: store, throttle: store.Throttle()}, nil
 }
 
 // plainAddress parses the address of a server. A password in it would be seen in the
@@ -144,19 +140,31 @@ func (s *settings) redis() (redis.Config, error) {
 	return redis.Config{Client: option, RequireCache: u.Query().Get("client_cache") == "require"}, nil
 }
 
+// connectTime is how long a connection to PostgreSQL may take, unless the address says
+// otherwise (connect_timeout).
+const connectTime = 10 * time.Second
+
 func (s *server) openPostgres(ctx context.Context) (*postgres.Store, error) {
 	cfg, err := s.postgres()
 	if err != nil {
 		return nil, err
 	}
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = connectTime
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("--database: %w", err)
 	}
-	s.onClose(pool.Close)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // for migrations, too
 	defer cancel()
-	return postgres.Open(ctx, postgres.Config{Pool: pool, Logger: s.log})
+	store, err := postgres.Open(ctx, postgres.Config{Pool: pool, Logger: s.log})
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("--database: %w", err)
+	}
+	s.onClose(pool.Close)
+	return store, nil
 }
 
 func (s *server) openRedis(ctx context.Context) (*redis.Store, error) {
@@ -169,7 +177,7 @@ func (s *server) openRedis(ctx context.Context) (*redis.Store, error) {
 	defer cancel()
 	store, err := redis.Open(ctx, cfg)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--sessions: %w", err)
 	}
 	s.onClose(store.Close)
 	return store, nil
