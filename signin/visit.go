@@ -68,18 +68,21 @@ func (p *Pages) visit(w http.ResponseWriter, r *http.Request) (*visit, error) {
 	return &visit{p: p, w: w, r: r, ctx: r.Context(), s: s, lang: p.languageOf(r)}, err
 }
 
-// load finds out who is signed in. Whoever has been deleted or disabled meanwhile
-// is not.
+// load finds out who is signed in: not those who are unknown here, or disabled.
 func (v *visit) load() error {
 	if v.s.Owner() == "" {
 		return nil
 	}
 	me, err := v.p.cfg.People.ByID(v.ctx, v.s.Owner())
 	switch {
-	case errors.Is(err, account.ErrNotFound), err == nil && me.Disabled:
-		v.s.Destroy()
+	case errors.Is(err, account.ErrNotFound):
+		// The session is refused and left alone. Whoever deletes a person ends their
+		// sessions; one that is still there may be of another database, whose machines
+		// keep their sessions in the same store: to those it is good.
 	case err != nil:
 		return err
+	case me.Disabled:
+		v.s.Destroy()
 	case v.epoch() != me.Epoch:
 		// It is over, though its store has it still; or another request of it is
 		// about to say that it is of the new one, and so it is not destroyed.
