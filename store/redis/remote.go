@@ -50,7 +50,7 @@ func call[T any](ctx context.Context, r *remote, harmless bool, f func(ctx conte
 		if err == nil {
 			return v, nil
 		}
-		err = explained(err)
+		err = trackingError(err)
 		var why untracked
 		if errors.As(err, &why) {
 			r.without(why)

@@ -63,9 +63,9 @@ func (u untracked) Error() string {
 	return "the server does not tell of changes (CLIENT TRACKING): " + u.said
 }
 
-// explained returns rueidis' error, untracked if that is what it means, without
+// trackingError returns rueidis' error, untracked if that is what it means, without
 // its advice.
-func explained(err error) error {
+func trackingError(err error) error {
 	if !errors.Is(err, rueidis.ErrNoCache) {
 		return err
 	}
@@ -109,7 +109,7 @@ func (l *links) dial(ctx context.Context, tracks bool) (*link, error) {
 	opt.DisableCache = !tracks
 	client, err := rueidis.NewClient(opt)
 	if err != nil {
-		return nil, explained(err)
+		return nil, trackingError(err)
 	}
 	c := &link{client, tracks}
 	if tracks {
