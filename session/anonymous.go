@@ -9,6 +9,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 )
 
 // An anonymous session that holds no value needs no record: a MAC in its cookie
@@ -32,10 +34,6 @@ const (
 	saltLen = 32 - issuedLen - macLen
 
 	minKeyLen = 32
-
-	// clockSkew is how far the clocks of two machines may differ: what one of
-	// them has just issued, another may see as of the future.
-	clockSkew = time.Minute
 )
 
 // anonymousKeys issue and verify such identifiers. The first key issues.
@@ -114,8 +112,7 @@ func (a *anonymousKeys) expires(issued [issuedLen]byte) time.Time {
 
 // current reports whether what was issued then is good now.
 func (a *anonymousKeys) current(issued [issuedLen]byte, now time.Time) bool {
-	end := a.expires(issued)
-	return now.Before(end) && now.Add(clockSkew).After(end.Add(-a.lifetime))
+	return clock.Good(a.expires(issued), now, a.lifetime)
 }
 
 // secret derives a secret from the identifier as secretOf does, but one that

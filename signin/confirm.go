@@ -46,6 +46,9 @@ func (v *visit) confirm() error {
 	case err != nil:
 		return err
 	}
+	if err := v.claim(); err != nil {
+		return err
+	}
 	_, err := v.p.cfg.Hasher.Verify(v.ctx, v.me.Password, v.typed("password"))
 	switch {
 	case errors.Is(err, password.ErrMismatch), errors.Is(err, password.ErrInvalid), errors.Is(err, password.ErrFormat):
@@ -189,6 +192,9 @@ func (v *visit) setup() error {
 	token := v.r.PathValue("token")
 	switch err := v.p.cfg.People.CheckSetup(v.ctx, token); {
 	case errors.Is(err, account.ErrLink), errors.Is(err, account.ErrSetUp):
+		if err := v.resume(); err != nil {
+			return err
+		}
 		return v.tell(http.StatusNotFound, "setup.gone", "/login")
 	case err != nil:
 		return err
@@ -196,7 +202,10 @@ func (v *visit) setup() error {
 	name := v.typed("name")
 	c := choice{Name: plainText(name, 256), Errors: make(map[string]string)}
 	ask := v.ask(toSetUp, "")
-	if !v.solved(&ask) {
+	switch solved, err := v.solved(&ask); {
+	case err != nil:
+		return err
+	case !solved:
 		return v.showSetupAsk(http.StatusUnprocessableEntity, c, &ask)
 	}
 	if _, err := account.Canonical(name); err != nil {
@@ -208,6 +217,9 @@ func (v *visit) setup() error {
 	}
 	if len(c.Errors) > 0 {
 		return v.showSetup(http.StatusUnprocessableEntity, c)
+	}
+	if err := v.claim(); err != nil {
+		return err
 	}
 	who, err := v.p.cfg.People.SetUp(v.ctx, token, account.Person{Name: name, Password: encoded, PasswordSet: now()})
 	switch {
@@ -252,8 +264,10 @@ func (v *visit) forgot() error {
 	}
 	c := choice{Email: plainText(v.typed("email"), 256), Errors: make(map[string]string)}
 	ask := v.ask(toRecover, "")
-	if !v.solved(&ask) {
-		var err error
+	switch solved, err := v.solved(&ask); {
+	case err != nil:
+		return err
+	case !solved:
 		if c.Captcha, err = v.captcha(ask); err != nil {
 			return err
 		}
@@ -314,6 +328,9 @@ func (v *visit) recover() error {
 	token := v.r.PathValue("token")
 	who, purpose, err := v.byLink(token)
 	if err != nil || who.Disabled {
+		if err := v.resume(); err != nil {
+			return err
+		}
 		return v.deadLink(err)
 	}
 	problems := make(map[string]string)
@@ -323,6 +340,9 @@ func (v *visit) recover() error {
 	}
 	if len(problems) > 0 {
 		return v.showRecover(http.StatusUnprocessableEntity, &who, problems, "")
+	}
+	if err := v.claim(); err != nil {
+		return err
 	}
 	if who.TwoFactors() {
 		_, _, err := v.useCode(&who, v.typed("code"))

@@ -72,7 +72,7 @@ const (
 // ask is what somebody who tries has to do first. The challenge belongs to the
 // session in which the form is shown.
 func (v *visit) ask(purpose, canonical string) form.Ask {
-	secret := v.s.Secret("signin captcha")
+	secret, _ := v.p.guard.FormSecret(v.r, "captcha") // the session is loaded
 	ask := form.Ask{Scope: captcha.Scope{Purpose: purpose, Session: hex.EncodeToString(secret[:])}, Language: v.lang.tag}
 	if v.p.cfg.Captcha == Adaptive {
 		ask.By = form.Work
@@ -84,13 +84,20 @@ func (v *visit) ask(purpose, canonical string) form.Ask {
 	return ask
 }
 
-// solved reports whether the captcha is, and if not, what to show it with again.
-func (v *visit) solved(ask *form.Ask) bool {
+// solved reports whether the captcha is, and if not, what to show it with again. It is
+// also if the same form has solved it, which has the same password in it.
+func (v *visit) solved(ask *form.Ask) (bool, error) {
 	if v.p.form == nil {
-		return true
+		return true, nil
 	}
 	ask.Err = v.p.form.Verify(v.r, *ask)
-	return ask.Err == nil
+	switch {
+	case ask.Err == nil:
+		return true, v.claim()
+	case errors.Is(ask.Err, captcha.ErrSpent):
+		return v.solvedBefore()
+	}
+	return false, nil
 }
 
 // attempt is somebody trying.
@@ -106,7 +113,11 @@ func (v *visit) login() error {
 		canonical = "" // counted for the network alone: there is no such account
 	}
 	ask := v.ask(toSignIn, canonical)
-	if !v.solved(&ask) {
+	solved, err := v.solved(&ask)
+	if err != nil {
+		return err
+	}
+	if !solved {
 		// The password has not been looked at.
 		return v.showLogin(http.StatusUnprocessableEntity, f, ask)
 	}
@@ -114,6 +125,9 @@ func (v *visit) login() error {
 	case errors.Is(err, errWait):
 		return v.showLogin(http.StatusTooManyRequests, f, ask)
 	case err != nil:
+		return err
+	}
+	if err := v.claim(); err != nil {
 		return err
 	}
 	who, err := v.checkPassword(canonical, secret)
@@ -454,6 +468,9 @@ func (v *visit) code() error {
 	}
 	if waiting == nil {
 		return v.tell(http.StatusUnprocessableEntity, "code.late", "/login")
+	}
+	if err := v.claim(); err != nil {
+		return err
 	}
 	who, factor, err := v.useCode(waiting, v.typed("code"))
 	if text, denied := v.denied(err); denied {

@@ -213,6 +213,9 @@ func (v *visit) password() error {
 	if len(c.Errors) > 0 {
 		return again(http.StatusUnprocessableEntity)
 	}
+	if err := v.claim(); err != nil {
+		return err
+	}
 	was, end := v.me.Password, v.typed("end") != ""
 	who, err := v.p.cfg.People.Update(v.ctx, v.me.ID, func(p *account.Person) error {
 		if p.Password != was {

@@ -124,14 +124,19 @@ type Config struct {
 
 // Pages are the handler. They may be used concurrently.
 type Pages struct {
-	cfg      Config
-	origin   *url.URL // PublicURL
-	home     string
-	views    map[string]*language // by tag
-	statics  *static.Files
-	form     *form.Form // nil: no captcha
-	guard    *csrf.Protection
-	known    []byte            // the key of cookies that know a device
+	cfg     Config
+	origin  *url.URL // PublicURL
+	home    string
+	views   map[string]*language // by tag
+	statics *static.Files
+	form    *form.Form // nil: no captcha
+	guard   *csrf.Protection
+	known   []byte // the key of cookies that know a device
+
+	formKey     []byte // of submissions
+	submissions submissions
+	landings    map[string]func(*visit) string
+
 	keys     *passkey.Passkeys // nil: there are none
 	module   string            // the address of their script
 	scripts  http.Handler
@@ -281,6 +286,10 @@ func (p *Pages) secrets(ctx context.Context) (err error) {
 	if p.known, err = p.cfg.People.Secret(ctx, "known devices"); err != nil {
 		return err
 	}
+	if p.formKey, err = p.cfg.People.Secret(ctx, "forms"); err != nil {
+		return err
+	}
+	p.submissions, p.landings = newSubmissions(p.cfg.Once), p.findLandings()
 	if p.cfg.Throttle == nil {
 		if p.cfg.Throttle, err = throttle.New(throttle.Config{Logger: p.cfg.Logger}); err != nil {
 			return err

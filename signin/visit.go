@@ -31,6 +31,9 @@ type visit struct {
 	lang *language
 	me   *account.Person // nil: nobody is signed in
 
+	client     context.Context //nolint:containedctx // of the client, where ctx outlives it; or nil
+	submission *submission     // of a form that is handled once, or nil
+
 	tried  *throttle.Attempt // what is counted of this visit, if anything is
 	second bool              // a second factor was shown in it
 }
@@ -118,6 +121,11 @@ func (p *Pages) page(f func(*visit) error, conditions ...func(*visit) error) htt
 		}
 		if err = v.load(); err == nil {
 			err = v.body()
+		}
+		if v.once(r.Pattern); err == nil && v.submission != nil {
+			defer v.detach()()
+			defer v.release()
+			err = v.resume()
 		}
 		for _, condition := range append(conditions, f) {
 			if err == nil {
@@ -354,6 +362,9 @@ func (p *Pages) plain(w http.ResponseWriter, r *http.Request, status int, key st
 // deny answers what package csrf refuses: the page was from before a sign-in or
 // sign-out, or from somewhere else.
 func (p *Pages) deny(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, csrf.ErrBadToken) && p.denyTwin(w, r) {
+		return
+	}
 	if r.URL.Path == p.cfg.Prefix+"/login" && (errors.Is(err, csrf.ErrBadToken) || errors.Is(err, csrf.ErrNoToken)) {
 		// It lay open for longer than its session: the form again, with a new token.
 		v, err := p.visit(w, r)
@@ -373,6 +384,31 @@ func (p *Pages) deny(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		p.fail(w, r, statusError(status))
 	}
+}
+
+// denyTwin answers a form whose token was good until the same form, sent before, changed
+// the session: as that was answered. It reports whether it did.
+func (p *Pages) denyTwin(w http.ResponseWriter, r *http.Request) bool {
+	v, err := p.visit(w, r)
+	if err != nil || v.body() != nil {
+		return false
+	}
+	_, pattern := p.mux.Handler(r)
+	if pattern == http.MethodPost+" "+p.cfg.Prefix+"/logout" && v.s.Owner() == "" {
+		// There is nothing to sign out of, and so nothing to protect.
+		if err := v.logout(); err != nil && !errors.Is(err, errAnswered) {
+			p.fail(w, r, err)
+		}
+		return true
+	}
+	v.once(pattern)
+	switch err := v.resume(); {
+	case err == nil:
+		return false
+	case !errors.Is(err, errAnswered):
+		p.fail(w, r, err)
+	}
+	return true
 }
 
 // missing is the page that is not there.

@@ -282,8 +282,13 @@ func (s *server) build(ctx context.Context, proxies clientaddr.Trusted) error {
 	if err != nil {
 		return err
 	}
+	anonymous, err := people.Secret(ctx, "anonymous sessions")
+	if err != nil {
+		return err
+	}
 	s.sessions, err = session.New(session.Config{
 		Store: s.stores.sessions, Insecure: s.insecure(), Idle: s.Idle, Absolute: s.Absolute,
+		Keys:    [][]byte{anonymous}, // those who only look at a page are not stored
 		Error:   func(w http.ResponseWriter, r *http.Request, err error) { s.pages.Error(w, r, err) },
 		Observe: s.metrics.session, Logger: s.log,
 	})

@@ -18,8 +18,8 @@ var fences = []struct {
 	may    []string
 	reason string
 }{
-	{"session", []string{"internal/outage"}, "an importer of sessions gets the standard library and nothing of others"},
-	{"csrf", []string{"internal/outage", "internal/logtext", "session"}, "tokens belong to sessions; a guard against forgery must not bring a supply chain with it"},
+	{"session", []string{"internal/clock", "internal/outage"}, "an importer of sessions gets the standard library and nothing of others"},
+	{"csrf", []string{"internal/clock", "internal/outage", "internal/logtext", "session"}, "tokens belong to sessions; a guard against forgery must not bring a supply chain with it"},
 	{"csrf/tornado", nil, "wire formats need nobody; whoever migrates reads this package alone"},
 	{"captcha", []string{"internal/clock", "internal/spent", "internal/retry", "golang.org/x/text"}, "answers are folded with the Unicode tables; a renderer is the application's choice"},
 	{"captcha/still", []string{"internal/clock", "captcha", "golang.org/x/text"}, "a picture is drawn with the standard library"},
@@ -28,8 +28,8 @@ var fences = []struct {
 	{"captcha/pow", []string{"internal/clock", "captcha", "golang.org/x/text", "internal/spent", "internal/retry", "internal/static"}, "PBKDF2 is in the standard library"},
 	{"captcha/form", []string{"internal/clock", "captcha", "golang.org/x/text", "internal/spent", "internal/retry", "internal/static"}, "the part of a page is text and pictures"},
 	{"password", []string{"password/internal", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text"}, "hashes are made by the Go project's own packages"},
-	{"throttle", []string{"internal/outage"}, "a few buckets need nobody"},
-	{"throttle/throttletest", []string{"internal/outage", "throttle"}, "third parties import it into their tests"},
+	{"throttle", []string{"internal/clock", "internal/outage"}, "a few buckets need nobody"},
+	{"throttle/throttletest", []string{"internal/clock", "internal/outage", "throttle"}, "third parties import it into their tests"},
 	{"passkey", []string{"internal/clock", "internal/static", "github.com/go-webauthn", "github.com/fxamacker/cbor", "github.com/go-viper/mapstructure", "github.com/golang-jwt/jwt", "github.com/google/go-tpm", "github.com/google/uuid", "github.com/philhofer/fwd", "github.com/tinylib/msgp", "github.com/x448/float16", "golang.org/x/crypto", "golang.org/x/sys"}, "go-webauthn brings much for attestation, which nobody else here shall have to carry"},
 	{"account", []string{"internal/outage", "internal/clock", "golang.org/x/text"}, "names are compared with the Unicode tables; hashes, factors and pages are other packages'"},
 	{"account/accounttest", []string{"internal/outage", "internal/clock", "account", "golang.org/x/text"}, "third parties import it into their tests"},
@@ -40,11 +40,11 @@ var fences = []struct {
 		"golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text",
 	}, "the pages know no store and send no mail: which ones, the program says"},
 	{"internal/logtext", nil, "packages that promise the standard library import it"},
-	{"store/memory", []string{"internal/outage", "session", "internal/spent"}, "the default store must cost nothing to import"},
+	{"store/memory", []string{"internal/clock", "internal/outage", "session", "internal/spent"}, "the default store must cost nothing to import"},
 	{"store/sqlite", []string{"internal/outage", "session", "account", "throttle", "internal/clock", "golang.org/x/text", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
-	{"store/redis", []string{"internal/reach", "internal/outage", "session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
+	{"store/redis", []string{"internal/reach", "internal/clock", "internal/outage", "session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
 	{"store/postgres", []string{"internal/reach", "internal/outage", "session", "account", "throttle", "internal/clock", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
-	{"store/storetest", []string{"internal/outage", "session"}, "third parties import it into their tests"},
+	{"store/storetest", []string{"internal/clock", "internal/outage", "session"}, "third parties import it into their tests"},
 }
 
 // order is the way a request flows. A package may import those before it.

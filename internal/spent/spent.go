@@ -36,7 +36,8 @@ func New(limit int) *Table {
 }
 
 // Spend records the id until that time, and reports whether this call was the
-// first to do so. Calls with one id must give one time. One that is over by now is
+// first to do so. Calls with one id must give one time, or times that differ by less
+// than half a minute. One that is over by now is
 // taken for spent: it may have been, and forgotten. Its error is [ErrFull].
 func (t *Table) Spend(_ context.Context, id [16]byte, until time.Time) (bool, error) {
 	t.mu.Lock()
@@ -49,10 +50,12 @@ func (t *Table) Spend(_ context.Context, id [16]byte, until time.Time) (bool, er
 	// A clock that was ahead and has been set back leaves the oldest slot in the
 	// future. Nothing is first without being recorded.
 	at = max(at, t.oldest)
-	slot := t.slots[at]
-	if _, ok := slot[id]; ok {
-		return false, nil
+	for near := at - 1; near <= at+1; near++ {
+		if _, ok := t.slots[near][id]; ok {
+			return false, nil
+		}
 	}
+	slot := t.slots[at]
 	if t.n >= t.max {
 		return false, ErrFull
 	}
