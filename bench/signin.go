@@ -287,8 +287,10 @@ func benchBinary(ctx context.Context, cfg config, r *report) error {
 	r.title("The binary")
 	r.text("`gatehouse serve` with its defaults, its sessions in SQLite. Each visitor opens the sign-in page, which begins a session that is on disk before the page is sent: %s visitors in %.0f s, 64 at once, on the same machine.", thousands(float64(visitors)), took.Seconds())
 	r.table([]string{"", "MB"}, [][]string{
-		{"binary", megabytes(sizes["gatehouse"])}, {"binary, stripped", megabytes(sizes["stripped"])},
-		{"resident, idle", megabytes(idle)}, {fmt.Sprintf("resident, with %s sessions", thousands(float64(visitors))), megabytes(full)},
+		{"binary", megabytes(sizes["gatehouse"])},
+		{"binary, stripped", megabytes(sizes["stripped"])},
+		{"resident, idle", megabytes(idle)},
+		{fmt.Sprintf("resident, with %s sessions", thousands(float64(visitors))), megabytes(full)},
 		{"database then, without its WAL", megabytes(file.Size())},
 	})
 	r.atMost("Binary, stripped", float64(sizes["stripped"]), 42e6, size, "tinyauth 42 MB")

@@ -146,7 +146,7 @@ func (s *Session) committable() error {
 		return ErrHeaderSent
 	}
 	if s.derive == nil && (s.newValue != "" || s.dead != nil && s.value != "") {
-		if err := s.x.ctx.Context.Err(); err != nil {
+		if err := s.x.ctx.Err(); err != nil {
 			return fmt.Errorf("session: the identifier is not changed, the client cannot learn of it any more: %w", err)
 		}
 	}

@@ -268,8 +268,10 @@ func TestLoweredTimeouts(t *testing.T) {
 		}{all, all} // which is not swept
 		configured := func(idle, absolute time.Duration) (do func(path string, cookies ...string) *http.Response, m *session.Manager, events *[]session.Event) {
 			events = new([]session.Event)
-			m, err := session.New(session.Config{Store: store, Idle: idle, Absolute: absolute,
-				Observe: func(_ context.Context, e session.Event) { *events = append(*events, e) }})
+			m, err := session.New(session.Config{
+				Store: store, Idle: idle, Absolute: absolute,
+				Observe: func(_ context.Context, e session.Event) { *events = append(*events, e) },
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

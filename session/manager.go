@@ -234,7 +234,7 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 			case !x.w.whole:
 				x.w.panicked()
 			default:
-				if problem := recover(); problem != nil && problem != http.ErrAbortHandler {
+				if problem := recover(); problem != nil && problem != any(http.ErrAbortHandler) { //nolint:errorlint // as net/http does
 					m.cfg.Logger.ErrorContext(r.Context(), "session: the handler panicked after an error page had replaced its answer",
 						"panic", problem, "stack", string(debug.Stack()))
 				}

@@ -101,8 +101,7 @@ func checkMapKey(t reflect.Type) error {
 // which stand beside them in JSON. names are the fields by their names there: of
 // two with one name, encoding/json keeps one or none.
 func (c *typeCheck) checkFields(t reflect.Type, names map[string]string) error {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tag := f.Tag.Get("json")
 		if tag == "-" || f.Name == "_" {
 			continue // left out on purpose

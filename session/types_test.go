@@ -23,9 +23,9 @@ type (
 		B []string `json:"b,omitempty"`
 		C map[int]*plainStruct
 	}
-	hidden  struct{ A, b int }
+	hidden  struct{ A, b int } //nolint:unused // that is the point
 	leftOut struct {
-		A, b int `json:"-"`
+		A, b int `json:"-"` //nolint:unused // that is the point
 	}
 	hiddenBelow struct{ A []map[string]*hidden }
 	locked      struct {
@@ -58,8 +58,8 @@ type (
 		Next *node
 		N    int
 	}
-	embedsItself struct {
-		*embedsItself
+	EmbedsItself struct {
+		*EmbedsItself
 		A int
 	}
 	badMapKey struct{ M map[[2]int]string }
@@ -70,6 +70,7 @@ func (o ownForm) MarshalText() ([]byte, error)      { return fmt.Append(nil, o.a
 func (o *ownForm) UnmarshalText(b []byte) error     { _, err := fmt.Sscan(string(b), &o.a); return err }
 func (o *pointerForm) MarshalText() ([]byte, error) { return fmt.Append(nil, o.a), nil }
 func (o *pointerForm) UnmarshalText(b []byte) error { _, err := fmt.Sscan(string(b), &o.a); return err }
+
 func (l *lenient) UnmarshalJSON(b []byte) error {
 	type same lenient
 	return json.Unmarshal(b, (*same)(l))
@@ -93,7 +94,7 @@ func TestKeyTypes(t *testing.T) {
 		"own form": made[ownForm](), "map of own form": made[map[ownForm]ownForm](), "left out": made[leftOut](),
 		"embedded": made[embedsPlain](), "embedded time alone": made[embedsTimeAlone](), "only in": made[lenient](),
 		"any": made[any](), "map of any": made[map[string]any](), "array": made[[3]bool](), "values": made[url.Values](),
-		"embeds itself": made[struct{ N *node }](), "embedded pointer": made[struct {
+		"embeds itself": made[EmbedsItself](), "embedded pointer": made[struct {
 			*url.Userinfo `json:"-"`
 		}](),
 	} {
@@ -145,8 +146,16 @@ func TestKeyOfAny(t *testing.T) {
 		}
 	})
 	for _, c := range []struct{ in, out any }{
-		{nil, nil}, {true, true}, {"x", "x"}, {1.5, 1.5}, {1, 1.0}, {int64(-1 << 53), float64(-1 << 53)}, {uint64(1 << 60), float64(1 << 60)},
-		{[]any{1, "a", nil}, []any{1.0, "a", nil}}, {[]string{"a"}, []any{"a"}}, {map[string]any{"k": []any{}}, map[string]any{"k": []any{}}},
+		{nil, nil},
+		{true, true},
+		{"x", "x"},
+		{1.5, 1.5},
+		{1, 1.0},
+		{int64(-1 << 53), float64(-1 << 53)},
+		{uint64(1 << 60), float64(1 << 60)},
+		{[]any{1, "a", nil}, []any{1.0, "a", nil}},
+		{[]string{"a"}, []any{"a"}},
+		{map[string]any{"k": []any{}}, map[string]any{"k": []any{}}},
 		{map[string]int{"k": 1}, map[string]any{"k": 1.0}},
 	} {
 		next = c.in
@@ -159,9 +168,17 @@ func TestKeyOfAny(t *testing.T) {
 	self := map[string]any{}
 	self["self"] = self
 	for _, in := range []any{
-		int64(1<<53 + 1), uint64(1<<53 + 1), int64(1<<63 - 1), uint64(1<<64 - 1), []any{[]any{-(1<<53 + 1)}}, map[string]any{"k": int64(1<<53 + 1)},
-		plainStruct{}, &plainStruct{}, time.Now(), time.Second, json.Number("1"), []byte("x"), map[int]string{1: "x"}, [2]int{}, errors.New("x"),
-		netip.Addr{}, func() {}, self, json.RawMessage("1"), []plainStruct{{}},
+		int64(1<<53 + 1), uint64(1<<53 + 1), int64(1<<63 - 1), uint64(1<<64 - 1),
+		[]any{[]any{-(1<<53 + 1)}},
+		map[string]any{"k": int64(1<<53 + 1)},
+		plainStruct{},
+		&plainStruct{}, time.Now(), time.Second, json.Number("1"), []byte("x"),
+		map[int]string{1: "x"},
+		[2]int{},
+		errors.New("x"),
+		netip.Addr{},
+		func() {}, self, json.RawMessage("1"),
+		[]plainStruct{{}},
 	} {
 		next = in
 		if r := a.do("/any"); r.StatusCode != http.StatusInternalServerError {

@@ -81,7 +81,7 @@ func (x *exchange) load(ctx context.Context) (*Session, error) {
 // the context that it loaded the session with, that of a timeout inside.
 func (x *exchange) timedOut() (own, inside bool) {
 	inner := x.inner.Load()
-	return errors.Is(x.ctx.Context.Err(), context.DeadlineExceeded),
+	return errors.Is(x.ctx.Err(), context.DeadlineExceeded),
 		inner != nil && errors.Is((*inner).Err(), context.DeadlineExceeded)
 }
 
@@ -306,7 +306,7 @@ func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 		first := make([]byte, 512)
 		read, err := io.ReadAtLeast(src, first, 1)
 		if read == 0 {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return 0, err

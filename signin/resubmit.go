@@ -27,6 +27,7 @@ type submission struct {
 	key     [32]byte // the session's identifier follows from it
 	claim   [16]byte // spent by the request that handles it
 	done    [16]byte // spent when that has been answered
+	used    [16]byte // spent when a session has the identifier
 	landing string   // where its success leads
 	claimed bool     // by this request
 }
@@ -34,6 +35,9 @@ type submission struct {
 const (
 	// resubmitLife is how long after a form the same one counts as sent twice.
 	resubmitLife = 2 * time.Minute
+	// usedLife is how long a form can have been open that is sent: longer than a
+	// session in which it was shown.
+	usedLife = 24 * time.Hour
 	// handleTime is how long the handling of a form may take, whoever waits for it.
 	handleTime = 30 * time.Second
 	// claimTime is how long it may take from the spending of a challenge to the
@@ -82,9 +86,9 @@ func (v *visit) once(pattern string) {
 		mac.Write(sum)
 		return [32]byte(mac.Sum(nil))
 	}
-	claim, done := derive("claim"), derive("done")
+	claim, done, used := derive("claim"), derive("done"), derive("used")
 	v.submission = &submission{
-		key: derive("session"), claim: [16]byte(claim[:]), done: [16]byte(done[:]), landing: landing(v),
+		key: derive("session"), claim: [16]byte(claim[:]), done: [16]byte(done[:]), used: [16]byte(used[:]), landing: landing(v),
 	}
 }
 
@@ -124,7 +128,7 @@ func (v *visit) claim() error {
 	if first {
 		// Where the same form has been handled before, longer ago, its identifier
 		// has been used.
-		used, err := v.p.submissions.Spent(v.ctx, f.done)
+		used, err := v.p.submissions.Spent(v.ctx, f.used)
 		if err != nil {
 			return err
 		}
@@ -143,11 +147,11 @@ func (v *visit) release() {
 	if f == nil || !f.claimed {
 		return
 	}
-	life := resubmitLife
-	if v.s.Owner() != "" {
-		life = 24 * time.Hour
+	_, err := v.p.submissions.Spend(v.ctx, f.done, time.Now().Add(resubmitLife))
+	if err == nil && v.s.Owner() != "" {
+		_, err = v.p.submissions.Spend(v.ctx, f.used, time.Now().Add(usedLife))
 	}
-	if _, err := v.p.submissions.Spend(v.ctx, f.done, time.Now().Add(life)); err != nil {
+	if err != nil {
 		v.p.log.WarnContext(v.ctx, "signin: a form that is sent twice has to wait", "error", err)
 	}
 }
@@ -198,7 +202,8 @@ func (v *visit) pause(d time.Duration) error {
 }
 
 // solvedBefore reports whether the challenge, which is spent, was spent by the same
-// form. If that signed a user in, it has answered as that did.
+// form, which was wrong: it may be told so again. If that form signed a user in, this
+// is answered likewise, while that session lasts.
 func (v *visit) solvedBefore() (bool, error) {
 	const pause = 20 * time.Millisecond
 	for waited := time.Duration(0); v.submission != nil && waited < claimTime; waited += pause {
@@ -207,7 +212,11 @@ func (v *visit) solvedBefore() (bool, error) {
 			return false, err
 		}
 		if claimed {
-			return true, v.await()
+			if err := v.await(); err != nil {
+				return false, err
+			}
+			used, err := v.p.submissions.Spent(v.ctx, v.submission.used)
+			return !used, err
 		}
 		if err := v.pause(pause); err != nil {
 			return false, err

@@ -64,10 +64,8 @@ func (r *readiness) begins(checks []check) {
 func (r *readiness) look(ctx context.Context) map[string]error {
 	r.mu.Lock()
 	started, checks := r.started, r.checks
-	wrong := make(map[string]error)
-	for name, err := range r.missing {
-		wrong[name] = err
-	}
+	wrong := make(map[string]error, len(r.missing))
+	maps.Copy(wrong, r.missing)
 	r.mu.Unlock()
 	if !started {
 		if len(wrong) == 0 {

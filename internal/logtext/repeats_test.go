@@ -38,7 +38,7 @@ func TestRepeats(t *testing.T) {
 			t.Errorf("due too early: %v", got)
 		}
 		add("a", false) // 9
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		// One more a minute, and the count of those before.
 		add("a", true, repeated{Last: 9, Times: 3, In: time.Minute})
 		add("a", false) // 11

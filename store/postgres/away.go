@@ -61,10 +61,10 @@ func pgErrors(err error) (all []*pgconn.PgError) {
 
 // passing reports whether an answer is of a server that may serve later.
 func passing(e *pgconn.PgError) bool {
-	switch {
-	case e.Code == readOnly:
+	switch e.Code {
+	case readOnly:
 		return true
-	case e.Code == protocolViolation:
+	case protocolViolation:
 		// Which PgBouncer gives to all that it, or the server behind it, refuses.
 		return !slices.ContainsFunc([]string{"does not exist", "no such", "authentication failed", "not allowed", "SSL"}, func(text string) bool {
 			return strings.Contains(e.Message, text)

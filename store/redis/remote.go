@@ -51,8 +51,7 @@ func call[T any](ctx context.Context, r *remote, harmless bool, f func(ctx conte
 			return v, nil
 		}
 		err = trackingError(err)
-		var why untracked
-		if errors.As(err, &why) {
+		if why, ok := errors.AsType[untracked](err); ok {
 			r.without(why)
 		}
 		if r.closed.Load() {

@@ -148,8 +148,7 @@ func (l *links) tracks(now time.Time) bool {
 		l.alone(func(ctx context.Context) {
 			if c.tracks {
 				l.checkAfter(l.checks)
-				var why untracked
-				if errors.As(c.check(ctx), &why) {
+				if why, ok := errors.AsType[untracked](c.check(ctx)); ok {
 					l.fallBack(ctx, why)
 				}
 			} else {
@@ -174,10 +173,9 @@ func (l *links) suspect() {
 	}
 	l.alone(func(ctx context.Context) {
 		c, err := l.dial(ctx, true)
-		var why untracked
 		if err == nil {
 			c.Close()
-		} else if errors.As(err, &why) {
+		} else if why, ok := errors.AsType[untracked](err); ok {
 			l.fallBack(ctx, why)
 		}
 	})
