@@ -40,8 +40,8 @@ type Config struct {
 	Store Store
 
 	// Insecure is for development over plain HTTP: the cookie has neither the
-	// prefix __Host- nor the attribute Secure, without which browsers keep no
-	// such cookie from http:// origins other than localhost.
+	// prefix __Host- nor the attribute Secure. Browsers keep no Secure cookie from
+	// an http:// origin, but for localhost, and Safari not even from there.
 	Insecure bool
 
 	// Name is the cookie's name without prefix, "session" if empty.

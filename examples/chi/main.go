@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"strings"
 
 	"github.com/go-chi/chi/v5"
 
@@ -32,7 +33,10 @@ func main() {
 // newApp returns the app. Sessions and people are gone when it ends: store/sqlite
 // keeps both in a file.
 func newApp(ctx context.Context, url string, captcha signin.Captcha) (http.Handler, *signin.Pages, error) {
-	sessions, err := session.New(session.Config{Store: memory.New(memory.Config{})})
+	sessions, err := session.New(session.Config{
+		Store:    memory.New(memory.Config{}),
+		Insecure: strings.HasPrefix(url, "http://"), // Safari keeps no Secure cookie from http://localhost
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log"
 	"net/http"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -31,7 +32,10 @@ func main() {
 // newApp returns the app. Sessions and people are gone when it ends: store/sqlite
 // keeps both in a file.
 func newApp(ctx context.Context, url string, captcha signin.Captcha) (http.Handler, *signin.Pages, error) {
-	sessions, err := session.New(session.Config{Store: memory.New(memory.Config{})})
+	sessions, err := session.New(session.Config{
+		Store:    memory.New(memory.Config{}),
+		Insecure: strings.HasPrefix(url, "http://"), // Safari keeps no Secure cookie from http://localhost
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -46,7 +50,10 @@ func newApp(ctx context.Context, url string, captcha signin.Captcha) (http.Handl
 		return nil, nil, err
 	}
 	r := gin.New()
-	r.Use(gin.Recovery())
+	r.Use(gin.CustomRecovery(func(c *gin.Context, _ any) {
+		sessions.Discard(c.Request.Context()) // what a handler that panics has changed is not stored
+		c.AbortWithStatus(http.StatusInternalServerError)
+	}))
 	r.Any("/auth/*page", gin.WrapH(pages))
 	r.GET("/", func(c *gin.Context) {
 		me, _ := signin.PersonFrom(c.Request.Context())

@@ -14,7 +14,10 @@ import (
 var Name = session.NewKey[string]("name") // typed, made once
 
 func main() {
-	sessions, err := session.New(session.Config{Store: memory.New(memory.Config{})})
+	sessions, err := session.New(session.Config{
+		Store:    memory.New(memory.Config{}),
+		Insecure: true, // over plain HTTP, as here; leave it out behind https
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log"
 	"net/http"
+	"strings"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/csrf"
@@ -38,7 +39,10 @@ func main() {
 }
 
 func newApp(ctx context.Context, url string, captcha signin.Captcha) (http.Handler, *signin.Pages, error) {
-	sessions, err := session.New(session.Config{Store: memory.New(memory.Config{})})
+	sessions, err := session.New(session.Config{
+		Store:    memory.New(memory.Config{}),
+		Insecure: strings.HasPrefix(url, "http://"), // Safari keeps no Secure cookie from http://localhost
+	})
 	if err != nil {
 		return nil, nil, err
 	}
