@@ -41,18 +41,35 @@
 // eight bytes of the ID. An identifier that the store does not know is never
 // adopted: the first Set then begins a session under a new one.
 //
+// With [Config.Keys], an anonymous session that holds no value has no record: a
+// MAC in its cookie proves that the identifier is one of ours. A visitor who only
+// looks at pages, forms with tokens included, stores nothing.
+//
 // [Session.Renew] replaces the identifier in one atomic step, and
 // [Session.SetOwner], which signs a person in, does so by itself. There is no
 // grace for the old one: that would reopen session fixation
 // (OWASP Session Management Cheat Sheet, "Renew the Session ID After Any
-// Privilege Level Change").
+// Privilege Level Change"). A sign-in depends on the credentials, not on the
+// session before it: if that has been renewed or ended meanwhile, by the same form
+// sent twice, SetOwner begins a new one.
 //
 // # Two clocks
 //
 // A session ends when it has been idle for [Config.Idle], and when it is
 // [Config.Absolute] old, whichever comes first. Being read keeps it alive at the
 // price of at most one small write a minute, so it may end up to a minute
-// before its idle time is quite over.
+// before its idle time is quite over. A page that polls loads it by
+// [Manager.LoadPassive] and does not keep it alive. What is configured is an upper
+// bound: lowering it ends sessions that exist, and raising it again does not bring
+// them back.
+//
+// # When a handler fails
+//
+// If a session cannot be stored, the client gets an error page in the place of the
+// answer, also if the handler then panics, as [net/http/httputil.ReverseProxy] does
+// when its writes are refused. If the handler panics for other reasons, what it has
+// not committed is dropped. A recoverer belongs outside of [Manager.Handler]; one
+// inside calls [Manager.Discard]. [net/http.TimeoutHandler] belongs inside.
 //
 // # Cookie
 //
