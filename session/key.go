@@ -50,10 +50,13 @@ func NewKey[T any](name string) Key[T] {
 	return Key[T]{name, dynamic}
 }
 
+// checkValue stands apart so that the values of other keys stay off the heap.
+func checkValue[T any](v T) error { return checkDynamic(reflect.ValueOf(&v).Elem(), false, 0) }
+
 // encode returns the value as JSON text, or [ErrValue].
 func (k Key[T]) encode(v T) (raw string, err error) {
 	if k.dynamic {
-		err = checkDynamic(reflect.ValueOf(&v).Elem(), false, 0)
+		err = checkValue(v)
 	}
 	if err == nil {
 		raw, err = encode(v)

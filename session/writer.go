@@ -49,7 +49,8 @@ func (c *requestContext) Value(key any) any {
 func (x *exchange) load(ctx context.Context) (*Session, error) {
 	if ctx != context.Context(&x.ctx) {
 		if _, ok := ctx.Deadline(); ok {
-			x.inner.Store(&ctx)
+			inner := ctx // so that the others stay off the heap
+			x.inner.Store(&inner)
 		}
 	}
 	if s := x.s.Load(); s != nil {

@@ -183,11 +183,11 @@ func appendMerged(dst []byte, h *head, old []byte, d *session.Delta) ([]byte, bo
 	}
 	h.labels = uint8(labels)
 
-	changed := changedKeys(d)
+	changed := newChangedKeys(d)
 	for len(rest) > 0 {
 		all := rest
 		name, _, rest = pair(rest)
-		if !changed(name) {
+		if !changed.has(name) {
 			dst = append(dst, all[:len(all)-len(rest)]...)
 		}
 	}
@@ -206,31 +206,40 @@ func hasLabel(labels []session.Label, name []byte) bool {
 	return false
 }
 
-// changedKeys returns whether the delta sets or deletes a key: of a few, each is
-// compared, and more are hashed.
-func changedKeys(d *session.Delta) func(key []byte) bool {
+// changedKeys are the keys that a delta sets or deletes. Of a few, each is compared;
+// more are hashed.
+type changedKeys struct {
+	d    *session.Delta
+	keys map[string]struct{} // nil for a few
+}
+
+func newChangedKeys(d *session.Delta) (c changedKeys) {
 	const few = 16
+	c.d = d
 	if len(d.Set)+len(d.Delete) <= few {
-		return func(key []byte) bool {
-			for i := range d.Set {
-				if d.Set[i].Key == string(key) {
-					return true
-				}
-			}
-			return slices.Contains(d.Delete, string(key))
-		}
+		return c
 	}
-	keys := make(map[string]struct{}, len(d.Set)+len(d.Delete))
+	c.keys = make(map[string]struct{}, len(d.Set)+len(d.Delete))
 	for i := range d.Set {
-		keys[d.Set[i].Key] = struct{}{}
+		c.keys[d.Set[i].Key] = struct{}{}
 	}
 	for _, key := range d.Delete {
-		keys[key] = struct{}{}
+		c.keys[key] = struct{}{}
 	}
-	return func(key []byte) bool {
-		_, ok := keys[string(key)]
+	return c
+}
+
+func (c *changedKeys) has(key []byte) bool {
+	if c.keys != nil {
+		_, ok := c.keys[string(key)]
 		return ok
 	}
+	for i := range c.d.Set {
+		if c.d.Set[i].Key == string(key) {
+			return true
+		}
+	}
+	return slices.Contains(c.d.Delete, string(key))
 }
 
 // makeRecord turns a block into a record. Its strings are parts of payload,
