@@ -63,7 +63,10 @@ func TestScripts(t *testing.T) {
 				var err error
 				for range 3000 { // until it is up
 					if res, err = http.Get(args[0]); err == nil {
-						break
+						if res.StatusCode != http.StatusServiceUnavailable {
+							break
+						}
+						res.Body.Close() // it is starting
 					}
 					time.Sleep(10 * time.Millisecond)
 				}
