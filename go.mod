@@ -8,6 +8,7 @@ require (
 	github.com/boombuler/barcode v1.1.0 // signin: QR codes
 	github.com/chromedp/cdproto v0.159.0 // tests: what chromedp speaks
 	github.com/chromedp/chromedp v0.23.0 // tests: a real browser
+	github.com/coder/websocket v1.8.15 // tests: what Firefox is driven by
 	github.com/gin-gonic/gin v1.12.0 // examples/gin
 	github.com/go-chi/chi/v5 v5.5.0 // examples/chi
 	github.com/go-webauthn/webauthn v0.18.2 // passkey: the ceremonies and what they are encoded in
