@@ -21,11 +21,12 @@
 //
 // # What holds
 //
-// Each method is one statement, and a transaction by itself. A commit changes the
-// keys that it names and nothing else, in the row as it is at that moment,
-// however many commits meet there. Whether a session is over is decided by the
-// server's clock, which all machines share; that of the machines, which says when
-// a session was seen, should be right to the second.
+// Each method is one statement, and a transaction by itself, which loads and
+// commits may share with others of their kind. A commit changes the keys that it
+// names and nothing else, in the row as it is at that moment, however many commits
+// meet there. Whether a session is over is decided by the server's clock, which all
+// machines share; that of the machines, which says when a session was seen, should
+// be right to the second.
 //
 // A change that was acknowledged is on the server's disk, unless somebody turned
 // that off. To do so with
@@ -54,6 +55,25 @@
 // waits for the disk. They outlive a restart of the server. When it crashes, or a
 // standby takes over, or a backup is restored, all attempts are forgotten, and who
 // guesses has one burst more. An attempt that is denied writes nothing.
+//
+// # Many calls at once
+//
+// While no more than 16 loads and commits are under way, or as many as the pool may
+// have connections if that is less, each is a statement of its own. Those beyond
+// wait for one of two statements of their kind, of which each takes up to 64 of
+// them: what a statement costs depends little on how many rows it is about. Commits
+// that do more than set and delete values and move clocks, or that name more than
+// 64 KiB of keys and values, are always statements of their own.
+//
+// Each call keeps its own outcome. A row that another transaction has locked is
+// left out, and then waited for by those alone whose session it is. A statement
+// that the server refuses is made again for one call at a time. If the connection
+// breaks, it is not known of any of its commits whether it was made. A context that
+// ends lets its own caller go; the statement ends with the last. When no statement
+// ends for 20 ms, calls no longer wait for those that are under way.
+//
+// Such a statement has no caller's context: a tracer of the pool finds no values in
+// it.
 //
 // # The pool
 //

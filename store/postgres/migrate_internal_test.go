@@ -11,7 +11,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/seed-64ad3862/gatehouse/account"
@@ -149,10 +148,7 @@ func TestMigrateReleased(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Statements of sessions have not changed since the first version.
-		old := &Store{
-			pool: pool, log: slog.New(slog.DiscardHandler), sql: newStatements(schema),
-			mode: pgx.QueryExecModeCacheStatement, plain: pgx.QueryExecModeExec, attempts: 2,
-		}
+		old := newStore(Config{Pool: pool, Schema: schema, Logger: slog.New(slog.DiscardHandler)})
 		id, now, owner := session.ID{byte(from)}, time.Now(), "o"
 		d := &session.Delta{Create: true, Seen: now, Idle: time.Hour, Expires: now.Add(time.Hour), Owner: &owner, Set: []session.Field{{Key: "a", Value: "1"}}}
 		if err := old.Commit(ctx, id, d); err != nil {

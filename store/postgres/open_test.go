@@ -124,6 +124,8 @@ func TestOpen(t *testing.T) {
 				t.Errorf("%v, swept %v", err, swept)
 			}
 			useEach(t, store)
+			batches(t, store)
+			must1(t, last(store.Sweep(t.Context()))) // what those have left
 		}
 		refused(postgres.Config{Pool: app, Schema: "more"}, "permission denied")
 	})

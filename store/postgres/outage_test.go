@@ -47,9 +47,10 @@ func TestOutage(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			pg := service.Postgres(t)
-			store := open(t, postgres.Config{Pool: newPool(t, pg.URL())})
+			// More workers than connections: loads and plain commits share statements.
+			store := open(t, postgres.Config{Pool: newPool(t, pg.URL(), func(c *pgxpool.Config) { c.MaxConns = 4 })})
 			var stop atomic.Bool
-			workers := make([]*worker, 8)
+			workers := make([]*worker, 12)
 			var wg sync.WaitGroup
 			for i := range workers {
 				w := &worker{t: t, store: store}
@@ -105,6 +106,8 @@ type worker struct {
 	id    session.ID // zero: there is none that was acknowledged
 	n     int        // its count
 	maybe bool       // that may be one more, as a commit failed
+	plain int        // a count that is stored without a condition
+	tried int        // that may be stored, as a commit failed since then
 	ended []session.ID
 	spent [][16]byte // by a call that was the first
 
@@ -136,6 +139,7 @@ func (w *worker) round() {
 	began, failed := time.Now(), w.failed
 	w.load()
 	w.count()
+	w.plainCount()
 	w.end()
 	w.spend()
 	w.change()
@@ -159,7 +163,7 @@ func (w *worker) load() {
 			w.t.Errorf("create: %v", err)
 		}
 		if ok {
-			w.id, w.n, w.maybe = id, 0, false
+			w.id, w.n, w.maybe, w.plain, w.tried = id, 0, false, 0, 0
 		}
 		return
 	}
@@ -177,6 +181,30 @@ func (w *worker) load() {
 	}
 	if err == nil && n == w.n+1 {
 		w.n, w.maybe = n, false
+	}
+	plain, _ := strconv.Atoi(value(r, "plain"))
+	if err == nil && plain != w.plain && (plain < 1 || plain > w.tried) {
+		w.t.Errorf("load: the plain count is %d, want %d, or what was tried, up to %d", plain, w.plain, w.tried)
+	}
+}
+
+// plainCount stores a count without a condition. One that failed may come late, and
+// then replace a later one.
+func (w *worker) plainCount() {
+	if w.id == (session.ID{}) {
+		return
+	}
+	next := max(w.plain, w.tried) + 1
+	err, ok := w.call("plain commit", func(ctx context.Context) error {
+		return w.store.Commit(ctx, w.id, &session.Delta{Seen: time.Now(), Set: []session.Field{{Key: "plain", Value: strconv.Itoa(next)}}})
+	})
+	switch {
+	case !ok:
+		w.tried = next
+	case err == nil:
+		w.plain = next
+	default:
+		w.t.Errorf("plain commit: %v", err)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/seed-64ad3862/gatehouse/session"
 )
 
 // Config configures a [Store]. Only Pool is required.
@@ -35,7 +37,7 @@ type Config struct {
 // A Store is a [session.Store], [session.Lister] and [session.Sweeper], and
 // remembers what is spent (captcha.Once); Accounts and Throttle return the stores
 // of other packages in the same schema. It may be used concurrently, by any number
-// of processes at once. It runs nothing of its own and needs no closing.
+// of processes at once. It runs nothing between calls and needs no closing.
 //
 // Its errors wrap those of package pgx, without what PostgreSQL says about the
 // values in question.
@@ -49,6 +51,9 @@ type Store struct {
 	plain    pgx.QueryExecMode
 	unnamed  atomic.Bool
 	attempts int // how many connections of the pool may be dead, and one more
+
+	loads   *batcher[session.Record]
+	changes *batcher[change]
 }
 
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
@@ -73,6 +78,20 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := newStore(cfg)
+	c, err := s.acquire(ctx)
+	if err != nil {
+		return nil, failure(ctx, "open", err)
+	}
+	defer c.Release()
+	if err := migrate(ctx, c.Conn(), cfg.Schema, all, cfg.NoMigrate); err != nil {
+		return nil, failure(ctx, "open", err)
+	}
+	return s, nil
+}
+
+// newStore returns the store of a schema that is as it has to be.
+func newStore(cfg Config) *Store {
 	config := cfg.Pool.Config()
 	s := &Store{
 		pool: cfg.Pool, log: cfg.Logger, sql: newStatements(cfg.Schema),
@@ -88,13 +107,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		// statement instead.
 		s.mode = s.plain
 	}
-	c, err := s.acquire(ctx)
-	if err != nil {
-		return nil, failure(ctx, "open", err)
-	}
-	defer c.Release()
-	if err := migrate(ctx, c.Conn(), cfg.Schema, all, cfg.NoMigrate); err != nil {
-		return nil, failure(ctx, "open", err)
-	}
-	return s, nil
+	present := new(atomic.Int64)
+	s.loads = newBatcher("load", config, present, s.loadOne, s.loadMany)
+	s.changes = newBatcher("commit", config, present, s.changeOne, s.changeMany)
+	return s
 }

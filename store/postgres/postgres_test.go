@@ -93,6 +93,9 @@ func TestPooler(t *testing.T) {
 		pool = newPool(t, url, func(c *pgxpool.Config) { change(c.ConnConfig) })
 		several.stores = append(several.stores, open(t, postgres.Config{Pool: pool}))
 	}
+	for _, store := range several.stores {
+		batches(t, store)
+	}
 	storetest.Run(t, storetest.Config{Rounds: 5, New: func(t *testing.T) session.Store {
 		empty(t, pool, "gatehouse")
 		return several
@@ -176,6 +179,7 @@ func TestModes(t *testing.T) {
 				storetest.Replay(t, cfg, data)
 			}
 			race(t, store)
+			batches(t, store)
 		})
 	}
 }

@@ -12,6 +12,8 @@ const columns = `id, created, seen, idle, expires, owner, labels`
 
 const loadSQL = `SELECT ` + columns + `, data FROM gatehouse.session WHERE id = $1 AND ` + live
 
+const loadManySQL = `SELECT ` + columns + `, data FROM gatehouse.session WHERE id = ANY ($1) AND ` + live
+
 const existsSQL = `SELECT EXISTS (SELECT FROM gatehouse.session WHERE id = $1 AND ` + live + `)`
 
 // createSQL takes the place of a record that is over, and that no sweep has
@@ -43,6 +45,25 @@ UPDATE gatehouse.session SET
 	data = CASE WHEN $11::jsonb IS NULL THEN data ELSE (data - $10::text[]) || $11::jsonb END,
 	id = coalesce($12, id)
 WHERE id = $13 AND ` + live + ` AND ($1::text[] IS NULL OR ` + conditions + `)`
+
+// changeManySQL does to many records what changeSQL does to one, but sets no owner
+// and no labels and has no conditions. The keys to remove, in $8, are those of all of
+// them. It passes over rows that another transaction has locked: it never waits
+// for one, and so two such statements never wait for each other.
+const changeManySQL = `
+WITH free AS (
+	SELECT c.* FROM gatehouse.session AS s JOIN unnest(
+		$1::bytea[], $2::timestamptz[], $3::interval[], $4::timestamptz[], $5::text[], $6::integer[], $7::integer[]
+	) AS c (key, new_seen, new_idle, new_expires, put, remove_from, remove_to) ON s.id = c.key
+	FOR NO KEY UPDATE OF s SKIP LOCKED
+)
+UPDATE gatehouse.session SET
+	seen = greatest(seen, new_seen),
+	idle = coalesce(new_idle, idle),
+	expires = coalesce(new_expires, expires),
+	due = least(due, coalesce(new_expires, expires), greatest(seen, new_seen) + coalesce(new_idle, idle)),
+	data = CASE WHEN put IS NULL THEN data ELSE (data - ($8::text[])[remove_from:remove_to]) || put::jsonb END
+FROM free WHERE id = key AND ` + live + ` RETURNING id`
 
 // whySQL says why a change with conditions changed nothing: no row if the record
 // does not exist, else whether the new name is taken, and whether the conditions
@@ -198,6 +219,7 @@ DELETE FROM gatehouse.bucket WHERE name = ANY (ARRAY(
 // statements are the above for one schema.
 type statements struct {
 	load, exists, create, change, why, delete, makeWay string
+	loadMany, changeMany                               string
 	find, listOwner, listLabel, listBoth               string
 	listAll, listSignedIn                              string
 	sweep, spend, spent, sweepSpent                    string
@@ -211,6 +233,7 @@ func newStatements(schema string) statements {
 	in := func(sql string) string { return qualify(schema, sql) }
 	return statements{
 		load: in(loadSQL), exists: in(existsSQL), create: in(createSQL), change: in(changeSQL),
+		loadMany: in(loadManySQL), changeMany: in(changeManySQL),
 		why: in(whySQL), delete: in(deleteSQL), makeWay: in(makeWaySQL),
 		find: in(findSQL), listOwner: in(listOwnerSQL), listLabel: in(listLabelSQL), listBoth: in(listBothSQL),
 		listAll: in(listAllSQL), listSignedIn: in(listSignedInSQL),

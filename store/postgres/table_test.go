@@ -75,6 +75,18 @@ func TestPlans(t *testing.T) {
 		return func() error { return last(store.List(ctx, q)) }
 	}
 	device := session.Label{Name: "device", Value: "d70"}
+	// several has a call made for some records in one statement.
+	several := func(call func(id session.ID) error) func() error {
+		return func() error {
+			var calls []func() error
+			for range 3 {
+				id := made(t, store, born())
+				calls = append(calls, func() error { return call(id) })
+			}
+			plans.take()
+			return errors.Join(gathered(t, store, calls...)...)
+		}
+	}
 	for _, test := range []struct {
 		name, index string
 		call        func() error
@@ -83,6 +95,13 @@ func TestPlans(t *testing.T) {
 			_, err := store.Load(ctx, id)
 			return err
 		}},
+		{"Load of several", "session_pkey", several(func(id session.ID) error {
+			_, err := store.Load(ctx, id)
+			return err
+		})},
+		{"plain commits", "session_pkey", several(func(id session.ID) error {
+			return store.Commit(ctx, id, &session.Delta{Seen: time.Now(), Set: []session.Field{{Key: "b", Value: "1"}}})
+		})},
 		{"Find", "session_pkey", func() error {
 			_, err := store.Find(ctx, id.Handle())
 			return err
