@@ -12,7 +12,8 @@ import (
 //
 //	 0  id                                  32 bytes
 //	32  created, ms since 1970              6
-//	38  seen, expires: ms after created     5 each
+//	38  seen: ms after created              5
+//	43  expires: the same, and early        5
 //	48  idle, ms                            5
 //	53  length of the payload               3
 //	56  length of the owner, count of labels  1 each
@@ -25,6 +26,9 @@ const (
 	maxRecord  = 1 << 20
 	maxScratch = 64 << 10
 	max40      = 1<<40 - 1
+	// early is how long before its creation a record may end, four years: the
+	// time of its creation may come from a clock that is ahead.
+	early = 1 << 37
 )
 
 type head struct {
@@ -53,7 +57,7 @@ func get40(b []byte) int64 { return int64(binary.LittleEndian.Uint32(b)) | int64
 func readHead(b []byte) head {
 	created := int64(binary.LittleEndian.Uint32(b[32:])) | int64(binary.LittleEndian.Uint16(b[36:]))<<32
 	return head{
-		created: created, seen: created + get40(b[38:]), expires: created + get40(b[43:]), idle: get40(b[48:]),
+		created: created, seen: created + get40(b[38:]), expires: created + get40(b[43:]) - early, idle: get40(b[48:]),
 		owner: b[56], labels: b[57],
 	}
 }
@@ -61,12 +65,13 @@ func readHead(b []byte) head {
 func writeHead(b []byte, h *head) {
 	put(b[32:], 6, h.created)
 	put(b[38:], 5, clamp(h.seen-h.created))
-	put(b[43:], 5, clamp(h.expires-h.created))
+	put(b[43:], 5, clamp(h.expires-h.created+early))
 	put(b[48:], 5, clamp(h.idle))
 	b[56], b[57] = h.owner, h.labels
 }
 
-// clamp keeps a duration within 34 years, which end no session too late.
+// clamp keeps a duration within 34 years, 30 for expires: they end no session too
+// late.
 func clamp(ms int64) int64 { return min(max(ms, 0), max40) }
 
 // write fills a block, but for the ID.

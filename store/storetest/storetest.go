@@ -553,6 +553,11 @@ func (s *suite) clocksAlone() {
 		check(create(time.Hour, late), &session.Delta{Expires: soon}, time.Hour, soon),
 		check(create(time.Hour, late), &session.Delta{Idle: s.Second}, s.Second, late),
 	}
+	// A clock that is ahead when the session begins does not keep it from ending.
+	ahead := s.delta()
+	ahead.Seen, ahead.Expires = now.Add(time.Hour), soon
+	over = append(over, newID())
+	s.commit(over[len(over)-1], ahead)
 	stay := []session.ID{
 		check(create(time.Hour, soon), &session.Delta{Expires: late}, time.Hour, late),
 		check(create(s.Second, late), &session.Delta{Idle: time.Hour}, time.Hour, late),
