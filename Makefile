@@ -2,7 +2,8 @@
 # make check  lint
 # make bench  measure us beside our rivals (minutes; needs wrk)
 # make fuzz   each fuzz target for FUZZTIME
-# make soak   what takes long: a database's process killed a thousand times
+# make soak   what takes long: a database's process killed a thousand times, and
+#             thousands of histories of every store (see internal/linear)
 # make run    the pages on http://localhost:9000
 
 SHELL := bash
@@ -50,6 +51,7 @@ fuzz:
 
 soak:
 	GATEHOUSE_SOAK_KILLS=1000 $(GO) test -run '^TestKill$$' -v -timeout 2h ./store/sqlite
+	GATEHOUSE_SOAK_HISTORIES=1000 $(GO) test -v -timeout 2h ./internal/linear
 
 # Known vulnerabilities in what we use; it asks a database on the network.
 vuln:

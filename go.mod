@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/BurntSushi/toml v1.6.0 // cmd/gatehouse: its configuration file
 	github.com/alecthomas/kong v1.17.0 // cmd/gatehouse: its command line
+	github.com/anishathalye/porcupine v1.3.1 // tests: whether a history is linearizable
 	github.com/boombuler/barcode v1.1.0 // signin: QR codes
 	github.com/chromedp/cdproto v0.159.0 // tests: what chromedp speaks
 	github.com/chromedp/chromedp v0.23.0 // tests: a real browser

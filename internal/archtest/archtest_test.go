@@ -118,7 +118,7 @@ func TestOrder(t *testing.T) {
 // TestTestsOnly: what only tests need stays out of every program.
 func TestTestsOnly(t *testing.T) {
 	for _, dep := range deps(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./cmd/...", "./session/...", "./csrf/...", "./captcha/...") {
-		for _, not := range []string{"github.com/chromedp", module + "/store/storetest", module + "/internal/authenticator", "testing"} {
+		for _, not := range []string{"github.com/chromedp", "github.com/anishathalye/porcupine", module + "/store/storetest", module + "/internal/authenticator", "testing"} {
 			if dep == not || strings.HasPrefix(dep, not+"/") {
 				t.Errorf("a program would contain %s", dep)
 			}
