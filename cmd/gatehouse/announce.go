@@ -37,11 +37,17 @@ func (a *announced) announce(ctx context.Context, records account.Store) error {
 	if err != nil {
 		return err
 	}
+	return save(ctx, records, announcement, data)
+}
+
+// save sets the data of a record, which may exist. If several callers save at once, any of
+// them may be the last.
+func save(ctx context.Context, records account.Store, id string, data []byte) error {
 	for range 10 {
-		r, err := records.Get(ctx, announcement)
+		r, err := records.Get(ctx, id)
 		switch {
 		case errors.Is(err, account.ErrNotFound):
-			r = account.Record{ID: announcement}
+			r = account.Record{ID: id}
 		case err != nil:
 			return err
 		case bytes.Equal(r.Data, data):

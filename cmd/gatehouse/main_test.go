@@ -62,11 +62,11 @@ func TestScripts(t *testing.T) {
 				var res *http.Response
 				var err error
 				for range 3000 { // until it is up
-					if res, err = http.Get(args[0]); err == nil {
-						if res.StatusCode != http.StatusServiceUnavailable {
-							break
-						}
-						res.Body.Close() // it is starting
+					if res, err = http.Get(args[0]); err == nil && res.StatusCode != http.StatusServiceUnavailable {
+						break
+					}
+					if err == nil {
+						res.Body.Close()
 					}
 					time.Sleep(10 * time.Millisecond)
 				}

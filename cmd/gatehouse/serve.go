@@ -79,6 +79,7 @@ type server struct {
 	pages     *signin.Pages
 	metrics   *metrics
 	readiness readiness
+	machines  *machines
 	certify   func(context.Context) // gets certificates; nil where they are not by ACME
 
 	// What was prepared before the stores are there.
@@ -139,7 +140,7 @@ func (s *server) run(ctx context.Context) error {
 		defer stop()
 		served <- serve(ctx, front, l, s.log)
 	}()
-	setup, err := s.begin(ctx, proxies)
+	setup, err := s.begin(ctx, l, proxies)
 	if err != nil {
 		stop()
 		switch failed := <-served; {
@@ -157,6 +158,7 @@ func (s *server) run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { s.look(background) })
+	running.Go(func() { s.machines.stay(background) })
 	if s.certify != nil {
 		go s.certify(background) // which ends with the program, whatever the authority does
 	}

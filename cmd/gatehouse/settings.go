@@ -38,6 +38,8 @@ type settings struct {
 	Sessions             string `placeholder:"URL" help:"Sessions in Redis: redis://…; in the database if empty."`
 	SessionsPasswordFile string `name:"sessions-password-file" placeholder:"FILE" help:"Holds the password for Redis."`
 
+	DifferingSettings string `name:"differing-settings" default:"refuse" enum:"refuse,warn" help:"What to do if a running machine with the same database or Redis has another public URL, database or Redis: refuse to start, or warn, while a setting is changed on one machine after the other (${default}). Other machines count as gone 15 s after they were killed."`
+
 	Captcha        string        `default:"always" enum:"always,adaptive,off" help:"When a captcha is asked for: always, adaptive, off (${default})."`
 	SecondFactor   string        `name:"second-factor" default:"optional" enum:"optional,required" help:"Whether everybody needs a passkey or an authenticator app: optional, required (${default})."`
 	PasswordLength int           `name:"password-length" default:"8" placeholder:"N" help:"How many characters a password needs (${default})."`
@@ -64,6 +66,10 @@ type settings struct {
 	LogFormat      string        `name:"log-format" default:"text" enum:"text,json" help:"Of what a server says on standard error: text, json (${default})."`
 	LogLevel       string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"From which level on: debug, info, warn, error (${default})."`
 }
+
+// differWarn is the value of --differing-settings with which a machine joins the others
+// although promises break.
+const differWarn = "warn"
 
 // Names of what is outside of the command line.
 const (

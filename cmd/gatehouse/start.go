@@ -84,8 +84,12 @@ func (s *server) openStores(ctx context.Context) error {
 
 // begin opens the stores and makes what answers requests of them. It returns the link
 // that makes the first administrator, if there is none.
-func (s *server) begin(ctx context.Context, proxies clientaddr.Trusted) (setup string, err error) {
+func (s *server) begin(ctx context.Context, l *listeners, proxies clientaddr.Trusted) (setup string, err error) {
 	if err := s.openStores(ctx); err != nil {
+		return "", err
+	}
+	s.machines = s.newMachines(l)
+	if err := s.machines.join(ctx); err != nil {
 		return "", err
 	}
 	err = s.patiently(ctx, databaseStore, func(ctx context.Context) (err error) {
@@ -95,6 +99,9 @@ func (s *server) begin(ctx context.Context, proxies clientaddr.Trusted) (setup s
 		setup, err = s.setupURL(ctx)
 		return err
 	})
+	if err != nil {
+		s.machines.leave(ctx)
+	}
 	return setup, err
 }
 

@@ -30,6 +30,7 @@ type stores struct {
 	log      account.Log
 	once     captcha.Once
 	throttle throttle.Store
+	notes    board // in the store of sessions, if that is not the database
 }
 
 // isPostgres reports whether a database is one of PostgreSQL, and not a file.
@@ -39,7 +40,7 @@ func isPostgres(database string) bool {
 
 // share has what machines have to know together kept in Redis.
 func (all *stores) share(store *redis.Store) {
-	all.sessions, all.once, all.throttle = store, store, store.Throttle()
+	all.sessions, all.once, all.throttle, all.notes = store, store, store.Throttle(), store.Notes()
 }
 
 // openDatabase opens the database, with all that it can keep; closing it is left to the

@@ -112,6 +112,7 @@
 //	                             whose handle begins with these two digits
 //	gatehouse:i:all              string: these sets have all such sessions
 //	gatehouse:x:<id>             string: a spent challenge; expires with it
+//	gatehouse:n                  hash: what machines say of themselves ([Store.Notes])
 //	gatehouse:t:{throttle}:n:<network>
 //	gatehouse:t:{throttle}:a:<account>
 //	                             hash: attempts ([Store.Throttle]), under names that
