@@ -138,7 +138,16 @@ func (s *settings) redis() (redis.Config, error) {
 	if err != nil {
 		return redis.Config{}, usageError{errors.New("--sessions is not like redis://HOST:6379")}
 	}
-	return redis.Config{Client: option, RequireCache: u.Query().Get("client_cache") == "require"}, nil
+	cfg := redis.Config{Client: option}
+	switch cache := u.Query().Get("client_cache"); {
+	case cache == "require" && option.AlwaysRESP2:
+		return cfg, usageError{errors.New("--sessions: client_cache=require needs RESP3, and protocol=2 is not that")}
+	case cache == "require":
+		cfg.RequireCache = true
+	case cache != "" && cache != "0" && cache != "1":
+		return cfg, usageError{errors.New("--sessions: client_cache is 0, 1 or require")}
+	}
+	return cfg, nil
 }
 
 // connectTime is how long a connection to PostgreSQL may take, unless the address says

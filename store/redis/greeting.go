@@ -44,7 +44,7 @@ func (g *greeting) Read(p []byte) (int, error) {
 		if text, ok := greeted(g.rest, g.before); ok || err != nil {
 			g.rest, g.awaited = text, false
 		}
-		if err != nil {
+		if err != nil && len(g.rest) == 0 {
 			return 0, err
 		}
 	}
@@ -77,7 +77,7 @@ func greeted(text []byte, before int) ([]byte, bool) {
 	if line < 0 {
 		return text, false
 	}
-	switch word := firstWord(string(text[at+1 : at+line])); {
+	switch word := firstWord(string(bytes.TrimSuffix(text[at+1:at+line], []byte("\r")))); {
 	case unavailable[word], word == "NOAUTH", word == "WRONGPASS", word == "DENIED":
 		return text, true // it is not HELLO that is refused
 	}

@@ -59,7 +59,7 @@ func is(t testing.TB, s session.Lister, q session.Query, id session.ID) bool {
 func TestLateRemoval(t *testing.T) {
 	server := service.Redis(t)
 	sure := open(t, redis.Config{NoCache: true}, server.Addr)
-	alice, bob, nobody := "alice", "bob", ""
+	alice, bob, none := "alice", "bob", ""
 	phone, tablet := session.Label{Name: "device", Value: "phone"}, session.Label{Name: "device", Value: "tablet"}
 	for name, test := range map[string]struct {
 		change func(ctx context.Context, s *redis.Store, id session.ID) error
@@ -94,7 +94,7 @@ func TestLateRemoval(t *testing.T) {
 		},
 		"signed out, and in again": {
 			func(ctx context.Context, s *redis.Store, id session.ID) error {
-				return s.Commit(ctx, id, &session.Delta{Owner: &nobody, Labels: []session.Label{{Name: phone.Name}}})
+				return s.Commit(ctx, id, &session.Delta{Owner: &none, Labels: []session.Label{{Name: phone.Name}}})
 			},
 			func(id, _ session.ID) {
 				commit(t, sure, id, &session.Delta{Owner: &alice, Labels: []session.Label{phone}})
@@ -186,7 +186,7 @@ func TestNamesLost(t *testing.T) {
 		if across {
 			s.AcrossSlots()
 		}
-		alice, bob, nobody := "alice", "bob", ""
+		alice, bob, none := "alice", "bob", ""
 		entries := func() (n int64) {
 			t.Helper()
 			for _, pattern := range []string{"gatehouse:o:*", "gatehouse:l:*", "gatehouse:i:??"} {
@@ -213,11 +213,11 @@ func TestNamesLost(t *testing.T) {
 		commit(t, s, to, &session.Delta{Labels: []session.Label{{Name: "device"}}})
 		has("a label less", 2)
 		id, to = to, newID()
-		commit(t, s, id, &session.Delta{Rename: to, Owner: &nobody})
+		commit(t, s, id, &session.Delta{Rename: to, Owner: &none})
 		has("signed out and renamed", 0)
 		commit(t, s, to, &session.Delta{Owner: &alice})
 		has("signed in again", 2)
-		commit(t, s, to, &session.Delta{Owner: &nobody})
+		commit(t, s, to, &session.Delta{Owner: &none})
 		has("signed out", 0)
 		if tag, err := c.Do(t.Context(), c.B().Hget().Key("gatehouse:s:"+to.Handle().String()).Field("tag").Build()).ToString(); err == nil {
 			t.Errorf("a session without names has the tag %q", tag)
@@ -261,7 +261,7 @@ func TestSignedInCost(t *testing.T) {
 				}
 				return calls(t, addrs, "hgetall", "zrange", "scan") - before
 			}
-			alice, nobody := "alice", ""
+			alice, none := "alice", ""
 			for range 20 {
 				ids = append(ids, signIn(t, s, newID(), alice))
 			}
@@ -274,7 +274,7 @@ func TestSignedInCost(t *testing.T) {
 					}
 					for range 20 { // they were signed in, and are not
 						id := signIn(t, s, newID(), alice)
-						commit(t, s, id, &session.Delta{Rename: newID(), Owner: &nobody})
+						commit(t, s, id, &session.Delta{Rename: newID(), Owner: &none})
 					}
 				})
 			}
@@ -345,9 +345,9 @@ func TestSignedInBefore(t *testing.T) {
 			}
 
 			// They can be changed and ended as others can.
-			nobody, to := "", newID()
+			none, to := "", newID()
 			remove(t, s, ids[0])
-			commit(t, s, ids[1], &session.Delta{Owner: &nobody})
+			commit(t, s, ids[1], &session.Delta{Owner: &none})
 			commit(t, s, ids[2], &session.Delta{Rename: to})
 			commit(t, s, ids[3], &session.Delta{Seen: now.Add(6 * time.Minute)})
 			want := append([]session.ID{to}, ids[3:]...)

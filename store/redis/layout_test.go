@@ -417,6 +417,9 @@ func TestConfig(t *testing.T) {
 		"replicas":      func(c *redis.Config) { c.Client.SendToReplicas = func(rueidis.Completed) bool { return true } },
 		"from replicas": func(c *redis.Config) { c.Client.ReplicaOnly = true },
 		"read from":     func(c *redis.Config) { c.Client.Standalone.ReplicaAddress = []string{"127.0.0.1:1"} },
+		"RequireCache":  func(c *redis.Config) { c.RequireCache, c.NoCache = true, true },
+		"DisableCache":  func(c *redis.Config) { c.RequireCache, c.Client.DisableCache = true, true },
+		"AlwaysRESP2":   func(c *redis.Config) { c.RequireCache, c.Client.AlwaysRESP2 = true, true },
 		"ConnLifetime":  func(c *redis.Config) { c.Client.ConnLifetime = time.Hour },
 		"DialFn": func(c *redis.Config) {
 			c.Client.DialFn = func(string, *net.Dialer, *tls.Config) (net.Conn, error) { return nil, nil }
