@@ -159,3 +159,17 @@ func TestFormerNames(t *testing.T) {
 		}
 	}
 }
+
+// TestNames: a name is what RFC 6265 §4.1.1 calls a token, for each byte.
+func TestNames(t *testing.T) {
+	for b := range 0x80 {
+		name := "a" + string(rune(b))
+		want := b > ' ' && b < 0x7f && !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, rune(b))
+		for which, cfg := range map[string]session.Config{"Name": {Name: name}, "FormerNames": {FormerNames: []string{name}}} {
+			cfg.Store = newFaulty()
+			if _, err := session.New(cfg); (err == nil) != want {
+				t.Errorf("%s with %q: %v", which, name, err)
+			}
+		}
+	}
+}

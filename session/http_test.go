@@ -600,6 +600,68 @@ func TestCacheHeaders(t *testing.T) {
 	}
 }
 
+// TestUndecodableAtOnce: Update and Consume report a value that does not decode,
+// and no other.
+func TestUndecodableAtOnce(t *testing.T) {
+	number := session.NewKey[int]("name")
+	for _, test := range []struct {
+		stored     any
+		reported   bool
+		updated    int // one more than the value
+		consumed   int
+		isConsumed bool
+	}{
+		{"text", true, 1, 0, false},
+		{7, false, 8, 7, true},
+		{nil, false, 1, 0, false},
+	} {
+		for _, path := range []string{"/update", "/consume"} {
+			a := newApp(t, session.Config{})
+			a.handle("/put", func(s *session.Session, _ http.ResponseWriter, _ *http.Request) {
+				session.NewKey[int]("other").Set(s, 1)
+				switch v := test.stored.(type) {
+				case string:
+					session.NewKey[string]("name").Set(s, v)
+				case int:
+					number.Set(s, v)
+				}
+			})
+			a.handle("/update", func(s *session.Session, _ http.ResponseWriter, r *http.Request) {
+				if err := number.Update(r.Context(), s, func(n int) int { return n + 1 }); err != nil {
+					t.Error(err)
+				}
+				if n, ok := number.Get(s); n != test.updated || !ok {
+					t.Errorf("%v is updated to %d, %v", test.stored, n, ok)
+				}
+			})
+			a.handle("/consume", func(s *session.Session, _ http.ResponseWriter, r *http.Request) {
+				if n, ok, err := number.Consume(r.Context(), s); n != test.consumed || ok != test.isConsumed || err != nil {
+					t.Errorf("%v is consumed as %d, %v, %v", test.stored, n, ok, err)
+				}
+			})
+			a.handle("/none", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+				_, text := session.NewKey[string]("name").Get(s)
+				if _, ok := number.Get(s); ok || text {
+					w.WriteHeader(http.StatusConflict)
+				}
+			})
+			c := cookie(t, a.do("/put"))
+			a.kinds()
+			a.do(path, c)
+			want := []session.Kind(nil)
+			if test.reported {
+				want = []session.Kind{session.Unreadable}
+			}
+			if got := a.kinds(); !slices.Equal(got, want) {
+				t.Errorf("%s of %v: events %v, want %v", path, test.stored, got, want)
+			}
+			if r := a.do("/none", c); path == "/consume" && r.StatusCode != http.StatusOK {
+				t.Errorf("%v is there after it was consumed", test.stored)
+			}
+		}
+	}
+}
+
 func TestUndecodable(t *testing.T) {
 	a := newApp(t, session.Config{})
 	c := cookie(t, a.do("/set?v=secret-text"))
