@@ -5,9 +5,9 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -15,29 +15,33 @@ import (
 	"github.com/seed-64ad3862/gatehouse/internal/visitor"
 )
 
-// TestServeSeveral: three servers on one Redis and one PostgreSQL, behind a proxy that
-// takes them in turn, are one: sign-in, what is throttled, and what is ended.
-func TestServeSeveral(t *testing.T) {
-	database, sessions := service.Postgres(t).URL(), "redis://"+service.Redis(t).Addr
-	var targets []*url.URL
-	var next atomic.Int64
-	var ready sync.WaitGroup
-	ready.Add(1)
-	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		ready.Wait()
-		r.SetURL(targets[int(next.Add(1))%len(targets)])
+// several are machines of one site, behind a proxy that takes them in turn.
+type several struct {
+	url      string
+	machines []*child
+	targets  []*url.URL
+	next     atomic.Int64 // the machine of the next request
+	step     atomic.Int64 // how many machines further the one after it goes to
+}
+
+// startSeveral starts machines by their commands, to which it adds settings.
+func startSeveral(t testing.TB, commands []*exec.Cmd, args ...string) *several {
+	t.Helper()
+	s := new(several)
+	s.step.Store(1)
+	proxy := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(s.targets[int(s.next.Add(s.step.Load()))%len(s.targets)])
 		r.Out.Host = r.In.Host
 		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
 		r.SetXForwarded()
 	}})
-	defer proxy.Close()
-	public := strings.Replace(proxy.URL, "127.0.0.1", "localhost", 1)
-	dir := t.TempDir()
-	var links []string
-	for range 3 {
-		c := serving(t, dir, "--listen=127.0.0.1:0", "--metrics=off", "--database="+database, "--sessions="+sessions,
-			"--public-url="+public, "--trusted-proxy=127.0.0.1,::1", "--log-level=debug")
-		links = append(links, c.link)
+	t.Cleanup(proxy.Close)
+	s.url = "http://" + strings.Replace(proxy.Listener.Addr().String(), "127.0.0.1", "localhost", 1)
+	for _, cmd := range commands {
+		cmd.Args = append(cmd.Args, "--listen=127.0.0.1:0", "--metrics=off", "--public-url="+s.url, "--trusted-proxy=127.0.0.1,::1", "--log-level=debug")
+		cmd.Args = append(cmd.Args, args...)
+		c := started(t, cmd)
+		s.machines = append(s.machines, c)
 		at := regexp.MustCompile(`listening.* address=(\S+)`).FindStringSubmatch(c.said.String())
 		if at == nil {
 			t.Fatalf("it does not say where it listens: %s", c.said.String())
@@ -46,9 +50,25 @@ func TestServeSeveral(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		targets = append(targets, u)
+		s.targets = append(s.targets, u)
 	}
-	ready.Done()
+	proxy.Start()
+	return s
+}
+
+// TestServeSeveral: three servers on one Redis and one PostgreSQL, behind a proxy that
+// takes them in turn, are one: sign-in, what is throttled, and what is ended.
+func TestServeSeveral(t *testing.T) {
+	commands := make([]*exec.Cmd, 3)
+	for i := range commands {
+		commands[i] = gatehouse(t, "serve", "--captcha=off")
+	}
+	s := startSeveral(t, commands, "--database="+service.Postgres(t).URL(), "--sessions=redis://"+service.Redis(t).Addr)
+	public := s.url
+	var links []string
+	for _, c := range s.machines {
+		links = append(links, c.link)
+	}
 
 	root := visitor.New(t, public)
 	root.Open(links[1]).Send("", "name", "root", "new", goodPassword, "again", goodPassword).Shows("/manager", "root")
