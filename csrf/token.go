@@ -122,7 +122,7 @@ func (p *Protection) checkToken(r *http.Request, sameOrigin bool) (otherTab *[se
 	}
 	// Of two tabs that were opened without a cookie, the browser keeps the cookie
 	// of one, and the form in the other has a token of a session that is gone. It
-	// counts where a browser says that the request is of this site, and nobody is
+	// counts where a browser says that the request is of this site, and no user is
 	// signed in: an attacker could have got such a token, but not a browser that
 	// says so.
 	if sameOrigin && s.Owner() == "" && p.cfg.Sessions.IssuedAnonymously(purpose, secret) {

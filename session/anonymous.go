@@ -29,7 +29,7 @@ const (
 	anonymousRaw    = nonceLen + issuedLen + macLen
 	anonymousLen    = 1 + (anonymousRaw*8+5)/6
 
-	// saltLen is what remains of a derived secret of 32 bytes beside its time
+	// saltLen is what remains of a derived secret of 32 bytes next to its time
 	// and its MAC.
 	saltLen = 32 - issuedLen - macLen
 

@@ -67,7 +67,7 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 	now := time.Now()
 
 	// What the store is asked for must not be given up halfway because the
-	// client went away: a sign-out holds although nobody waits for the page.
+	// client went away: a sign-out holds although no client waits for the page.
 	bounded := detach(ctx, s.m.cfg.Timeout)
 	defer bounded.stop()
 
@@ -105,7 +105,7 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 		}
 		s.ended = true
 		if s.former != "" && s.onlyRenews() {
-			s.changes = &unchanged // a request beside this one was first
+			s.changes = &unchanged // a concurrent request was first
 			return nil
 		}
 		return ErrEnded
@@ -115,7 +115,7 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 		s.newIdentifier()
 		return s.commit(ctx, conditions...)
 	case errors.Is(err, ErrExists) && d.Create && !s.fresh:
-		// A request beside this one made the record of the same proven session.
+		// A concurrent request made the record of the same proven session.
 		if err := s.reload(ctx); err != nil {
 			return err
 		}

@@ -357,7 +357,7 @@ func (s *Session) newIdentifier() {
 // Derive makes the identifier that the next Renew or SetOwner of this request
 // gives follow from the key instead of from chance, so that the same request,
 // sent again, finds by [Session.Resume] the session that the first one made:
-// whoever sends a form twice reads the answer to the second.
+// who sends a form twice reads the answer to the second.
 //
 // The key must be as hard to guess as an identifier: a MAC with a key that only
 // servers have, over what no other request holds. It must be used for one

@@ -98,7 +98,7 @@ func checkMapKey(t reflect.Type) error {
 }
 
 // checkFields checks the fields of a struct, and those of structs embedded in it,
-// which stand beside them in JSON. names are the fields by their names there: of
+// which stand next to them in JSON. names are the fields by their names there: of
 // two with one name, encoding/json keeps one or none.
 func (c *typeCheck) checkFields(t reflect.Type, names map[string]string) error {
 	for f := range t.Fields() {

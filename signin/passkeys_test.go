@@ -11,7 +11,7 @@ import (
 )
 
 // TestPasskeyTaken: a passkey that another person has is refused in words, is no factor
-// of whoever sent it, and goes on signing its owner in.
+// of the client that sent it, and goes on signing its owner in.
 func TestPasskeyTaken(t *testing.T) {
 	s := newSite(t)
 	alex := s.person(t, account.Person{Name: "alex"})

@@ -19,7 +19,7 @@ import (
 // that is the same to the letter is handled once: the request that claims it goes on
 // although its client has gone, and gives the session an identifier that follows from
 // the form; the others wait until it is done and then resume that session. A form
-// holds a token of its own from the page that showed it, so that nobody but who sent
+// holds a token of its own from the page that showed it, so that only the client that sent
 // it has the same; and it has one password, so that a challenge lets no second one in.
 
 // A submission is a form that is handled once.
@@ -38,7 +38,7 @@ const (
 	// usedLife is how long a form can have been open that is sent: longer than a
 	// session in which it was shown.
 	usedLife = 24 * time.Hour
-	// handleTime is how long the handling of a form may take, whoever waits for it.
+	// handleTime is how long the handling of a form may take, whether or not a client waits for it.
 	handleTime = 30 * time.Second
 	// claimTime is how long it may take from the spending of a challenge to the
 	// claim of its form.

@@ -27,7 +27,7 @@ const (
 
 const signInButton = "main form button.wide:not(.quiet)"
 
-// sentTwiceIn asserts that whoever sends the form of the sign-in page twice ends signed
+// sentTwiceIn asserts that a visitor who sends the form of the sign-in page twice ends signed
 // in, with one session, whatever send is.
 func sentTwiceIn(t *testing.T, send func(t *testing.T, s *site, name, how string)) {
 	s := newSite(t, withKeys(t), func(c *signin.Config) { c.Captcha = signin.Always })

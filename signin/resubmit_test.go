@@ -197,7 +197,7 @@ func TestSentTwice(t *testing.T) {
 	}
 }
 
-// TestSentTwiceWrong: of a form that signs nobody in, both requests say so; and a
+// TestSentTwiceWrong: of a form that signs no user in, both requests say so; and a
 // challenge does not let a second password in.
 func TestSentTwiceWrong(t *testing.T) {
 	s := newSite(t, withKeys(t), func(c *signin.Config) { c.Captcha = signin.Always })
@@ -228,7 +228,7 @@ func TestSentTwiceWrong(t *testing.T) {
 	v.Open("/app/").Shows("/login")
 }
 
-// TestSentTwiceLater: after a sign-out the form signs nobody in.
+// TestSentTwiceLater: after a sign-out the form signs no user in.
 func TestSentTwiceLater(t *testing.T) {
 	for _, change := range [][]func(*signin.Config){{withKeys(t), func(c *signin.Config) { c.Captcha = signin.Always }}, {func(c *signin.Config) { c.Captcha = signin.Always }}} {
 		s := newSite(t, change...)

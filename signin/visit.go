@@ -79,7 +79,7 @@ func (v *visit) load() error {
 	me, err := v.p.cfg.People.ByID(v.ctx, v.s.Owner())
 	switch {
 	case errors.Is(err, account.ErrNotFound):
-		// The session is refused and left alone. Whoever deletes a person ends their
+		// The session is refused and left alone. Who deletes a user ends their
 		// sessions; one that is still there may be of another database, whose machines
 		// keep their sessions in the same store: to those it is good.
 	case err != nil:

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/store/memory"
 )
 
-// sessionsOf returns how many sessions somebody has.
+// sessionsOf returns how many sessions a user has.
 func (s *site) sessionsOf(t *testing.T, id string) (n int) {
 	t.Helper()
 	for _, err := range s.sessions.List(t.Context(), session.Query{Owner: id}) {
@@ -23,7 +23,7 @@ func (s *site) sessionsOf(t *testing.T, id string) (n int) {
 	return n
 }
 
-// TestOtherDatabase: a session of somebody whom this database does not know is refused on
+// TestOtherDatabase: a session of a user that this database does not know is refused on
 // every page, whatever is sent, and is as good as before where they are known.
 func TestOtherDatabase(t *testing.T) {
 	store := memory.New(memory.Config{})
@@ -64,7 +64,7 @@ func TestOtherDatabase(t *testing.T) {
 	}
 }
 
-// TestDeletedSessions: sessions of whoever is deleted end with that, in their store.
+// TestDeletedSessions: sessions of a deleted user end with that, in their store.
 func TestDeletedSessions(t *testing.T) {
 	s := newSite(t)
 	s.person(t, account.Person{Name: "root", Admin: true})

@@ -118,7 +118,7 @@ func (s *server) checksOf(all *stores) []check {
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	wrong := s.readiness.look(r.Context())
 	if r.Context().Err() != nil {
-		return // whoever asked has gone, and so nothing was found out
+		return // the caller has gone, and so nothing was found out
 	}
 	s.tell(r.Context(), wrong)
 	if len(wrong) == 0 {

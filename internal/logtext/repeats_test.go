@@ -98,8 +98,8 @@ func TestRepeatsOfTwoKinds(t *testing.T) {
 	})
 }
 
-// There are only so many kinds, and what is more than that is one: nobody fills
-// the memory, and nobody fills the log by inventing kinds.
+// There are only so many kinds, and what is more than that is one: no client fills
+// the memory, or the log, by inventing kinds.
 func TestRepeatsOfManyKinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := logtext.Repeats[int]{Burst: 2, Kinds: 3}

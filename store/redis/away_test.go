@@ -38,7 +38,7 @@ func opened(t *testing.T, address string) error {
 	return err
 }
 
-// keyPair writes a certificate that nobody knows, and its key, into the folder.
+// keyPair writes a certificate that no client knows, and its key, into the folder.
 func keyPair(t *testing.T, dir string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -181,7 +181,7 @@ func (l *links) suspect() {
 	})
 }
 
-// alone runs f beside the caller, unless it is running already.
+// alone runs f on a goroutine of its own, unless it is running already.
 func (l *links) alone(f func(ctx context.Context)) {
 	if !l.caching || !l.busy.CompareAndSwap(false, true) {
 		return

@@ -31,7 +31,7 @@
 // The files are made readable by their owner alone (mode 0600). A database that
 // other users can read or write, that another user owns, or that lies in a folder
 // where everyone can exchange files, is refused with [ErrExposed] and the command
-// that mends it; so are the files beside it. Root is refused a file of another user
+// that mends it; so are the files next to it. Root is refused a file of another user
 // too, since it would leave files there that the user's own server cannot open: run
 // the command as that user. An application's own database, [Config.DB], is only
 // warned about. The files hold what the

@@ -165,8 +165,8 @@ func (s *Store) openDB(ctx context.Context) error {
 	})
 }
 
-// take makes sure that the file passes the check, that nobody else has it, and that
-// it can be written: SQLite is content with reading, and would leave files beside it
+// take makes sure that the file passes the check, that no other user has it, and that
+// it can be written: SQLite is content with reading, and would leave files next to it
 // that stand in the way afterwards.
 func (s *Store) take(ctx context.Context, check func() error) error {
 	resolved, err := resolve(s.path)

@@ -12,15 +12,15 @@ import (
 )
 
 // ErrExposed says that other users of the machine can read or change the database,
-// or a file beside it. The error names the command that ends that.
+// or a file next to it. The error names the command that ends that.
 var ErrExposed = errors.New("other users have access")
 
-// besides are the endings of the files that SQLite and this package keep beside a
+// companions are the endings of the files that SQLite and this package keep next to a
 // database, and read: who can write to one of them can write to the database.
-var besides = []string{"-wal", "-shm", "-journal", ".lock"}
+var companions = []string{"-wal", "-shm", "-journal", ".lock"}
 
-// checkPrivate answers ErrExposed unless the database and the files beside it, as far
-// as they exist, belong to the user with this ID alone, and nobody else can exchange
+// checkPrivate answers ErrExposed unless the database and the files next to it, as far
+// as they exist, belong to the user with this ID alone, and no other user can exchange
 // them. SQLite gives the files that it makes the mode and, if it can, the owner of the
 // database, so that one that is readable by others makes more of them.
 func checkPrivate(path string, uid int) error {
@@ -36,7 +36,7 @@ func checkPrivate(path string, uid int) error {
 		e.faults = append(e.faults, fmt.Sprintf("everyone can exchange files in %s, which has mode %04o", dir, info.Mode().Perm()))
 		e.commands = append(e.commands, "chmod o-w "+quote(dir))
 	}
-	for _, suffix := range append([]string{""}, besides...) {
+	for _, suffix := range append([]string{""}, companions...) {
 		if err := e.file(path+suffix, uid); err != nil {
 			return err
 		}

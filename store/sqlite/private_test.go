@@ -150,7 +150,7 @@ func TestExposed(t *testing.T) {
 	}
 }
 
-// TestExposedAccepted: what is common, and gives nobody access, is no fault.
+// TestExposedAccepted: what is common, and gives no other user access, is no fault.
 func TestExposedAccepted(t *testing.T) {
 	for _, mode := range []os.FileMode{0o700, 0o755, 0o775, 0o777 | fs.ModeSticky} {
 		dir := t.TempDir()
@@ -190,7 +190,7 @@ func TestExposedOwner(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// The file is ours, and we are somebody else.
+	// The file is ours, and we are another user.
 	err = checkPrivate(path, 54321)
 	want := fmt.Sprintf("%v: %s belongs to %s, %[2]s has mode 0644; run: sudo chown 54321 %[2]s && chmod 600 %[2]s", ErrExposed, path, nameOf(os.Getuid()))
 	if err == nil || err.Error() != want {
@@ -232,7 +232,7 @@ func TestExposedApplication(t *testing.T) {
 	}
 }
 
-// TestExposedSocket: a command does not speak to whoever has put a socket there.
+// TestExposedSocket: a command does not speak to another user who has put a socket there.
 func TestExposedSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sessions.db")
 	s := open(t, Config{Path: path})

@@ -15,7 +15,7 @@ import (
 // Config configures a [Store]. One of Path and DB is needed.
 type Config struct {
 	// Path is the database's file. It is made if it is not there, readable by
-	// nobody else (mode 0600); one that is there must be so. Its folder must exist. Beside it appear the same
+	// no other user (mode 0600); one that is there must be so. Its folder must exist. Next to it appear the same
 	// name with -wal and -shm, which are part of the database, and with .lock
 	// and .sock.
 	Path string
