@@ -2,6 +2,7 @@
 # make check  lint
 # make bench  measure us beside our rivals (minutes; needs wrk)
 # make fuzz   each fuzz target for FUZZTIME
+# make mutate change the code that decides, piece by piece, and see that a test fails (an hour)
 # make soak   what takes long: a database's process killed a thousand times, and
 #             thousands of histories of every store (see internal/linear)
 # make run    the pages on http://localhost:9000
@@ -11,11 +12,15 @@ SHELL := bash
 GO ?= go
 FUZZTIME ?= 5m
 GOLANGCI := v2.15.0
+GREMLINS := v0.6.0
 LINT := bin/golangci-lint-$(GOLANGCI)
 # Programs that .ci/setup builds are there.
 export PATH := $(CURDIR)/bin:$(PATH)
 
-.PHONY: test check bench fuzz soak run setup vuln
+# Packages in which less than one change in twenty may pass the tests.
+MUTATE := session csrf captcha throttle
+
+.PHONY: test check bench fuzz mutate soak run setup vuln
 
 # Nothing from the cache, which does not know the servers that were used.
 test: setup
@@ -48,6 +53,17 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+# The packages themselves, without what draws and speaks, and without browsers: PATH has
+# only Go, and tests that find no browser are skipped. Names of mutants that lived are printed.
+mutate: bin/gremlins-$(GREMLINS)
+	@status=0; for pkg in $(MUTATE); do \
+		PATH=$$($(GO) env GOROOT)/bin CGO_ENABLED=0 bin/gremlins-$(GREMLINS) unleash -S l -E / --timeout-coefficient 20 --threshold-efficacy 95 ./$$pkg || status=1; \
+	done; exit $$status
+
+bin/gremlins-$(GREMLINS):
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/go-gremlins/gremlins/cmd/gremlins@$(GREMLINS)
+	mv bin/gremlins $@
 
 soak:
 	GATEHOUSE_SOAK_KILLS=1000 $(GO) test -run '^TestKill$$' -v -timeout 2h ./store/sqlite
