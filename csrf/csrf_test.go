@@ -621,6 +621,16 @@ func newSite(t *testing.T, m *session.Manager, cfg csrf.Config) *site {
 		fmt.Fprint(w, input, "\n", meta)
 	})
 	mux.HandleFunc("GET /token", p.ServeToken)
+	secret := func(w http.ResponseWriter, r *http.Request) {
+		b, err := p.FormSecret(r, "test")
+		if err != nil {
+			http.Error(w, err.Error(), csrf.Status(err))
+			return
+		}
+		fmt.Fprintf(w, "%x", b)
+	}
+	mux.HandleFunc("GET /secret", secret)
+	mux.HandleFunc("POST /secret", secret)
 	mux.Handle("POST /sign-in", m.With(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { s.SetOwner("alex") }))
 	mux.Handle("POST /sign-out", m.With(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { s.Destroy() }))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

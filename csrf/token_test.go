@@ -1,9 +1,11 @@
 package csrf_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -35,6 +37,65 @@ func TestTwoTabs(t *testing.T) {
 		if err := v.post("/", token); err != nil {
 			t.Errorf("token of an open tab: %v", err)
 		}
+	}
+}
+
+// TestTabs: of two tabs that were opened without a cookie, the browser keeps the
+// cookie of one. The form of the other counts where the browser says that it is of
+// this origin, while no user is signed in, and has the secret with which it was shown.
+func TestTabs(t *testing.T) {
+	keys := func(b byte) session.Config {
+		return session.Config{Store: memory.New(memory.Config{}), Keys: [][]byte{bytes.Repeat([]byte{b}, 32)}, Logger: slog.New(slog.DiscardHandler)}
+	}
+	sites := make(map[byte]*site)
+	for _, b := range []byte{1, 2} {
+		m, err := session.New(keys(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sites[b] = newSite(t, m, csrf.Config{Origins: []string{"https://app.example"}, RequireToken: true})
+	}
+	tab := func(b byte) (v *visitor, token, secret string) {
+		v = sites[b].visitor()
+		return v, v.token(), v.do(request("GET", "/secret", nil, nil)).Body.String()
+	}
+	kept, own, ownSecret := tab(1)
+	_, other, otherSecret := tab(1)
+	_, foreign, _ := tab(2)
+	_, signedIn, _ := tab(1)
+	for _, test := range []struct {
+		token, site string
+		want        error
+		secret      string
+	}{
+		{own, "same-origin", nil, ownSecret},
+		{own, "", nil, ownSecret},
+		{other, "same-origin", nil, otherSecret},
+		{other, "", csrf.ErrBadToken, ""},
+		{other, "same-site", csrf.ErrCrossOrigin, ""},
+		{other, "none", csrf.ErrBadToken, ""},
+		{foreign, "same-origin", csrf.ErrBadToken, ""},
+	} {
+		header := http.Header{"X-Csrf-Token": {test.token}}
+		if test.site != "" {
+			header.Set("Sec-Fetch-Site", test.site)
+		}
+		w := kept.do(request("POST", "/secret", nil, header))
+		if got := w.Body.String(); !errors.Is(kept.denied, test.want) || got != test.secret {
+			t.Errorf("%+v: %v, secret %q", test, kept.denied, got)
+		}
+	}
+	if ownSecret == otherSecret {
+		t.Error("both tabs have the same secret")
+	}
+
+	header := http.Header{"X-Csrf-Token": {own}, "Sec-Fetch-Site": {"same-origin"}}
+	if w := kept.do(request("POST", "/sign-in", nil, header)); w.Code != http.StatusOK {
+		t.Fatalf("sign-in: %d, %v", w.Code, kept.denied)
+	}
+	header.Set("X-Csrf-Token", signedIn)
+	if kept.do(request("POST", "/secret", nil, header)); !errors.Is(kept.denied, csrf.ErrBadToken) {
+		t.Errorf("the form of another tab, when a user is signed in: %v", kept.denied)
 	}
 }
 
