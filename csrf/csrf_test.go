@@ -218,8 +218,12 @@ func TestNewRefuses(t *testing.T) {
 		"https://*.app.example", "https://app.example:", "https://app.example:0", "https://app.example:0443",
 		"https://app.example:65536", "https://app.example:x", "https://bücher.example", "https://app.example ",
 		"https://a,b", "https://[::1%25eth0]", "https://[fe80::1%eth0]", "https://[x]",
-		"https://0::10", "https://app\x00.example",
+		"https://0::10", "https://\u212a.example", "https://\x80.example",
 	}
+	for b := byte(0); b <= ' '; b++ {
+		origins = append(origins, "https://app"+string(rune(b))+".example", string(rune(b))+"https://app.example", "https://app.example"+string(rune(b)))
+	}
+	origins = append(origins, "https://app\x7f.example")
 	for _, s := range origins {
 		if _, err := csrf.New(csrf.Config{Origins: []string{s}}); err == nil || !strings.HasPrefix(err.Error(), "csrf: Config.Origins: ") {
 			t.Errorf("Origins %q: %v, want an error", s, err)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 )
@@ -110,10 +111,9 @@ func originOf(rawURL string) string {
 // host and port is an error, so that what looks like one origin and is another
 // ("https://app.example@attacker.example") never compares as equal.
 func parseOrigin(s string) (string, error) {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c >= 0x7f {
-			return "", errors.New("not ASCII; browsers send a host's name in Punycode, xn--…")
-		}
+	// Before ToLower, which makes ASCII of the Kelvin sign.
+	if strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return "", errors.New("not ASCII; browsers send a host's name in Punycode, xn--…")
 	}
 	s = strings.ToLower(s)
 	u, err := url.Parse(s)
