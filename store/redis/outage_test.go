@@ -159,8 +159,19 @@ func TestUnreachable(t *testing.T) {
 // made for the first time.
 func TestHalfReachable(t *testing.T) {
 	server := service.Redis(t)
-	p := newProxy(t, server.Addr)
 	id := create(t, open(t, redis.Config{}, server.Addr))
+	for range 20 {
+		// The second connection may have been made before it could be stopped.
+		if halfReachable(t, server.Addr, id) {
+			return
+		}
+	}
+	t.Error("in no try were some calls served and some not: the test shows nothing")
+}
+
+// halfReachable reports whether some calls were served and some not.
+func halfReachable(t *testing.T, addr string, id session.ID) bool {
+	p := newProxy(t, addr)
 	cfg := redis.Config{NoCache: true}
 	cfg.Client.PipelineMultiplex, cfg.Client.ForceSingleClient = 1, true // two connections, one of them at once
 	s := open(t, cfg, p.addr)
@@ -190,9 +201,8 @@ func TestHalfReachable(t *testing.T) {
 		}
 		stop()
 	}
-	if served == 0 || away == 0 {
-		t.Errorf("%d calls were served, %d not: the test shows nothing", served, away)
-	}
+	t.Logf("%d calls were served, %d not", served, away)
+	return served > 0 && away > 0
 }
 
 // TestRestart: a server that is down answers nobody; when it is back it is used
