@@ -58,7 +58,7 @@ fuzz:
 # only Go, and tests that find no browser are skipped. Names of mutants that lived are printed.
 mutate: bin/gremlins-$(GREMLINS)
 	@status=0; for pkg in $(MUTATE); do \
-		PATH=$$($(GO) env GOROOT)/bin CGO_ENABLED=0 bin/gremlins-$(GREMLINS) unleash -S l -E / --timeout-coefficient 20 --threshold-efficacy 95 ./$$pkg || status=1; \
+		PATH=$$($(GO) env GOROOT)/bin CGO_ENABLED=0 bin/gremlins-$(GREMLINS) unleash -S l -E / --timeout-coefficient 5 --threshold-efficacy 95 ./$$pkg || status=1; \
 	done; exit $$status
 
 bin/gremlins-$(GREMLINS):
