@@ -108,7 +108,7 @@ type Config struct {
 // A Protection decides which requests pass. It may be used concurrently.
 type Protection struct {
 	cfg        Config
-	origins    map[string]bool // whether it is trusted, or merely our own
+	origins    map[string]sender
 	exempt     patterns
 	headerOnly patterns
 	refusals   logtext.Limiter
@@ -116,20 +116,20 @@ type Protection struct {
 
 // New returns a Protection, or says what is wrong with the Config.
 func New(cfg Config) (*Protection, error) {
-	p := &Protection{origins: make(map[string]bool)}
+	p := &Protection{origins: make(map[string]sender)}
 	for _, s := range cfg.Origins {
 		origin, err := parseOrigin(s)
 		if err != nil {
 			return nil, fmt.Errorf("csrf: Config.Origins: %q: %w", s, err)
 		}
-		p.origins[origin] = false
+		p.origins[origin] = ours
 	}
 	for _, s := range cfg.TrustedOrigins {
 		origin, err := parseOrigin(s)
 		if err != nil {
 			return nil, fmt.Errorf("csrf: Config.TrustedOrigins: %q: %w", s, err)
 		}
-		p.origins[origin] = true
+		p.origins[origin] = trusted
 	}
 	if cfg.RequireToken && cfg.Sessions == nil {
 		return nil, errors.New("csrf: Config.RequireToken needs Config.Sessions")
@@ -184,8 +184,8 @@ func (p *Protection) check(r *http.Request) (otherTab *[secretLen]byte, err erro
 	if isSafe(r.Method) && !upgrade {
 		return nil, nil
 	}
-	sameOrigin, err := p.checkOrigin(r.Header, upgrade)
-	if sameOrigin && !p.cfg.RequireToken {
+	from, err := p.checkOrigin(r.Header, upgrade)
+	if from != unknown && !p.cfg.RequireToken {
 		return nil, nil
 	}
 	if p.exempt.match(r) {
@@ -194,7 +194,7 @@ func (p *Protection) check(r *http.Request) (otherTab *[secretLen]byte, err erro
 	if err != nil || upgrade { // a page cannot add a token to a handshake
 		return nil, err
 	}
-	return p.checkToken(r, sameOrigin)
+	return p.checkToken(r, from)
 }
 
 // isSafe reports whether the method must not change anything (RFC 9110 section

@@ -25,50 +25,67 @@ func isUpgrade(r *http.Request) bool {
 	return isSafe(r.Method) && len(r.Header["Upgrade"]) > 0
 }
 
+// A sender is whose page made a request, as the browser says.
+type sender int
+
+const (
+	unknown sender = iota // the browser says nothing, or there is none
+	trusted               // one of Config.TrustedOrigins
+	ours
+)
+
+// SameOrigin reports whether the browser says that a page of this site made the
+// request: by Sec-Fetch-Site, or by an origin that is one of [Config.Origins].
+func (p *Protection) SameOrigin(r *http.Request) bool {
+	from, err := p.checkOrigin(r.Header, isUpgrade(r))
+	return err == nil && from == ours
+}
+
 // checkOrigin is steps 2 and 3 of the decision: what the browser says about
-// where the request comes from. It is proven to be from here, or an error, or,
-// if the browser says nothing, neither.
-func (p *Protection) checkOrigin(h http.Header, upgrade bool) (proven bool, err error) {
+// where the request comes from. Another site is an error.
+func (p *Protection) checkOrigin(h http.Header, upgrade bool) (sender, error) {
 	site, err := only(h, "Sec-Fetch-Site")
 	if err != nil {
-		return false, err
+		return unknown, err
 	}
 	if site == "same-origin" {
-		return true, nil
+		return ours, nil
 	}
 	origin, err := only(h, "Origin")
 	if err != nil {
-		return false, err
+		return unknown, err
 	}
 	if site != "" && site != "none" {
 		// Our own origin does not do here: the browser says it is not the
 		// one that the request goes to.
-		if trusted, _ := p.lookup(origin); !trusted {
-			return false, fmt.Errorf("%w: Sec-Fetch-Site is %q, and Origin %q is not trusted", ErrCrossOrigin, logtext.Cut(site, maxOrigin), logtext.Cut(origin, maxOrigin))
+		if p.lookup(origin) != trusted {
+			return unknown, fmt.Errorf("%w: Sec-Fetch-Site is %q, and Origin %q is not trusted", ErrCrossOrigin, logtext.Cut(site, maxOrigin), logtext.Cut(origin, maxOrigin))
 		}
-		return true, nil
+		return trusted, nil
 	}
 	// An Origin that is there and empty counts as absent where a token is asked
 	// for instead.
 	if origin != "" || upgrade && len(h["Origin"]) > 0 {
-		if _, known := p.lookup(origin); !known {
-			return false, fmt.Errorf("%w: Origin %q is none of Config.Origins", ErrCrossOrigin, logtext.Cut(origin, maxOrigin))
+		from := p.lookup(origin)
+		if from == unknown {
+			return unknown, fmt.Errorf("%w: Origin %q is none of Config.Origins", ErrCrossOrigin, logtext.Cut(origin, maxOrigin))
 		}
-		return true, nil
+		return from, nil
 	}
 	if upgrade { // browsers send an Origin, and no Referer
-		return false, nil
+		return unknown, nil
 	}
 	referer, err := only(h, "Referer")
 	if err != nil || referer == "" {
-		return false, err
+		return unknown, err
 	}
 	// Only its origin goes into the log: the rest belongs to another site.
 	origin = originOf(referer)
-	if _, known := p.lookup(origin); !known {
-		return false, fmt.Errorf("%w: no Origin, and Referer's %q is none of Config.Origins", ErrCrossOrigin, logtext.Cut(origin, maxOrigin))
+	from := p.lookup(origin)
+	if from == unknown {
+		return unknown, fmt.Errorf("%w: no Origin, and Referer's %q is none of Config.Origins", ErrCrossOrigin, logtext.Cut(origin, maxOrigin))
 	}
-	return true, nil
+	return from, nil
 }
 
 // only returns the value of a header that browsers send at most once. Of two,
@@ -84,17 +101,18 @@ func only(h http.Header, name string) (string, error) {
 	}
 }
 
-// lookup reports whether the origin is known, and whether it is trusted.
-func (p *Protection) lookup(origin string) (trusted, known bool) {
-	if trusted, known = p.origins[origin]; known {
-		return trusted, known
+// lookup returns whose origin it is.
+func (p *Protection) lookup(origin string) sender {
+	if from := p.origins[origin]; from != unknown {
+		return from
 	}
 	// Browsers write origins in one way. This is for everything else, which
 	// may write upper case or the default port.
-	if o, err := parseOrigin(origin); err == nil {
-		trusted, known = p.origins[o]
+	o, err := parseOrigin(origin)
+	if err != nil {
+		return unknown
 	}
-	return trusted, known
+	return p.origins[o]
 }
 
 // originOf returns the origin of a URL, or "" if it has none.

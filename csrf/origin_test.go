@@ -264,3 +264,28 @@ func TestExtendedConnect(t *testing.T) {
 		}
 	}
 }
+
+// TestSameOrigin: trusted origins are not the same one.
+func TestSameOrigin(t *testing.T) {
+	p := newProtection(t, csrf.Config{Origins: []string{"https://app.example"}, TrustedOrigins: []string{"https://partner.example"}})
+	for _, test := range []struct {
+		header http.Header
+		want   bool
+	}{
+		{http.Header{"Sec-Fetch-Site": {"same-origin"}}, true},
+		{http.Header{"Origin": {"https://app.example"}}, true},
+		{http.Header{"Referer": {"https://app.example/x"}}, true},
+		{nil, false},
+		{http.Header{"Sec-Fetch-Site": {"none"}}, false},
+		{http.Header{"Sec-Fetch-Site": {"same-site"}, "Origin": {"https://app.example"}}, false},
+		{http.Header{"Sec-Fetch-Site": {"same-origin", "same-origin"}}, false},
+		{http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://partner.example"}}, false},
+		{http.Header{"Origin": {"https://partner.example"}}, false},
+		{http.Header{"Referer": {"https://partner.example"}}, false},
+		{http.Header{"Origin": {"https://attacker.example"}}, false},
+	} {
+		if got := p.SameOrigin(request("POST", "/", nil, test.header)); got != test.want {
+			t.Errorf("%v: %v", test.header, got)
+		}
+	}
+}

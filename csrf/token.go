@@ -96,7 +96,7 @@ func (p *Protection) ServeToken(w http.ResponseWriter, r *http.Request) {
 
 // checkToken is step 4 of the decision. If the token was made in another tab, it
 // returns what it is made of.
-func (p *Protection) checkToken(r *http.Request, sameOrigin bool) (otherTab *[secretLen]byte, err error) {
+func (p *Protection) checkToken(r *http.Request, from sender) (otherTab *[secretLen]byte, err error) {
 	if p.cfg.Sessions == nil {
 		return nil, fmt.Errorf("%w: neither Sec-Fetch-Site nor Origin nor Referer, and no Config.Sessions", ErrNoToken)
 	}
@@ -125,7 +125,7 @@ func (p *Protection) checkToken(r *http.Request, sameOrigin bool) (otherTab *[se
 	// counts where a browser says that the request is of this site, and no user is
 	// signed in: an attacker could have got such a token, but not a browser that
 	// says so.
-	if sameOrigin && s.Owner() == "" && p.cfg.Sessions.IssuedAnonymously(purpose, secret) {
+	if from == ours && s.Owner() == "" && p.cfg.Sessions.IssuedAnonymously(purpose, secret) {
 		return &secret, nil
 	}
 	return nil, fmt.Errorf("%w: not of this session", ErrBadToken)
@@ -152,15 +152,34 @@ func (p *Protection) FormSecret(r *http.Request, purpose string) ([32]byte, erro
 	return [32]byte(mac.Sum(nil)), nil
 }
 
-// requestToken finds the token in a header, or else in the body.
-func (p *Protection) requestToken(r *http.Request) (string, error) {
+// FormToken returns the token that [Protection.Check] takes from a form, or "" if
+// it takes none from there: a header has one, or the form has none. The form must
+// have been parsed. Tokens are never the same twice, so that a form which holds
+// one is a form of its own. The token may not be valid.
+func (p *Protection) FormToken(r *http.Request) string {
+	if token, err := headerToken(r.Header); token != "" || err != nil || p.headerOnly.match(r) {
+		return ""
+	}
+	return r.PostForm.Get(p.cfg.Field)
+}
+
+// headerToken returns the token in a header, or "".
+func headerToken(h http.Header) (string, error) {
 	for _, name := range [...]string{headerName, "X-Xsrftoken", "X-Csrftoken"} {
-		switch v := r.Header[name]; {
+		switch v := h[name]; {
 		case len(v) > 1:
 			return "", fmt.Errorf("%w: %d headers %s", ErrBadToken, len(v), name)
 		case len(v) == 1 && v[0] != "":
 			return v[0], nil
 		}
+	}
+	return "", nil
+}
+
+// requestToken finds the token in a header, or else in the body.
+func (p *Protection) requestToken(r *http.Request) (string, error) {
+	if token, err := headerToken(r.Header); token != "" || err != nil {
+		return token, err
 	}
 	if p.headerOnly.match(r) {
 		return "", fmt.Errorf("%w: no header, and Config.HeaderOnly lists the route", ErrNoToken)

@@ -53,7 +53,9 @@ func TestTabs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sites[b] = newSite(t, m, csrf.Config{Origins: []string{"https://app.example"}, RequireToken: true})
+		sites[b] = newSite(t, m, csrf.Config{
+			Origins: []string{"https://app.example"}, TrustedOrigins: []string{"https://partner.example"}, RequireToken: true,
+		})
 	}
 	tab := func(b byte) (v *visitor, token, secret string) {
 		v = sites[b].visitor()
@@ -64,21 +66,31 @@ func TestTabs(t *testing.T) {
 	_, foreign, _ := tab(2)
 	_, signedIn, _ := tab(1)
 	for _, test := range []struct {
-		token, site string
-		want        error
-		secret      string
+		token, site, origin, referer string
+		want                         error
+		secret                       string
 	}{
-		{own, "same-origin", nil, ownSecret},
-		{own, "", nil, ownSecret},
-		{other, "same-origin", nil, otherSecret},
-		{other, "", csrf.ErrBadToken, ""},
-		{other, "same-site", csrf.ErrCrossOrigin, ""},
-		{other, "none", csrf.ErrBadToken, ""},
-		{foreign, "same-origin", csrf.ErrBadToken, ""},
+		{own, "same-origin", "", "", nil, ownSecret},
+		{own, "", "", "", nil, ownSecret},
+		{own, "cross-site", "https://partner.example", "", nil, ownSecret},
+		{other, "same-origin", "", "", nil, otherSecret},
+		{other, "", "https://app.example", "", nil, otherSecret},
+		{other, "none", "https://app.example", "", nil, otherSecret},
+		{other, "", "", "https://app.example/form", nil, otherSecret},
+		{other, "", "", "", csrf.ErrBadToken, ""},
+		{other, "none", "", "", csrf.ErrBadToken, ""},
+		{other, "same-site", "", "", csrf.ErrCrossOrigin, ""},
+		{other, "same-site", "https://app.example", "", csrf.ErrCrossOrigin, ""},
+		{other, "cross-site", "https://partner.example", "", csrf.ErrBadToken, ""},
+		{other, "", "https://partner.example", "", csrf.ErrBadToken, ""},
+		{other, "", "", "https://partner.example/x", csrf.ErrBadToken, ""},
+		{foreign, "same-origin", "", "", csrf.ErrBadToken, ""},
 	} {
 		header := http.Header{"X-Csrf-Token": {test.token}}
-		if test.site != "" {
-			header.Set("Sec-Fetch-Site", test.site)
+		for name, value := range map[string]string{"Sec-Fetch-Site": test.site, "Origin": test.origin, "Referer": test.referer} {
+			if value != "" {
+				header.Set(name, value)
+			}
 		}
 		w := kept.do(request("POST", "/secret", nil, header))
 		if got := w.Body.String(); !errors.Is(kept.denied, test.want) || got != test.secret {
@@ -96,6 +108,34 @@ func TestTabs(t *testing.T) {
 	header.Set("X-Csrf-Token", signedIn)
 	if kept.do(request("POST", "/secret", nil, header)); !errors.Is(kept.denied, csrf.ErrBadToken) {
 		t.Errorf("the form of another tab, when a user is signed in: %v", kept.denied)
+	}
+}
+
+// TestFormToken: what a form holds counts where it is what was checked.
+func TestFormToken(t *testing.T) {
+	p := newProtection(t, csrf.Config{HeaderOnly: []string{"/header"}})
+	for _, test := range []struct {
+		target, form string
+		header       http.Header
+		want         string
+	}{
+		{"/", "csrf_token=x", nil, "x"},
+		{"/", "csrf_token=x&csrf_token=y", nil, "x"},
+		{"/?csrf_token=y", "a=b", nil, ""},
+		{"/header", "csrf_token=x", nil, ""},
+		{"/", "csrf_token=x", http.Header{"X-Csrf-Token": {"y"}}, ""},
+		{"/", "csrf_token=x", http.Header{"X-Xsrftoken": {"y"}}, ""},
+		{"/", "csrf_token=x", http.Header{"X-Csrftoken": {"y", "y"}}, ""},
+		{"/", "csrf_token=x", http.Header{"X-Csrf-Token": {""}}, "x"},
+	} {
+		r := request("POST", test.target, strings.NewReader(test.form), test.header)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if err := r.ParseForm(); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.FormToken(r); got != test.want {
+			t.Errorf("%+v: %q", test, got)
+		}
 	}
 }
 

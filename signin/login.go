@@ -19,6 +19,7 @@ import (
 	"github.com/seed-64ad3862/gatehouse/captcha/form"
 	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/password"
+	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
@@ -313,14 +314,23 @@ func holds(now, who *account.Person, factor string, key []byte) bool {
 }
 
 func (v *visit) logout() error {
-	if v.me != nil {
-		v.note(SignedOut, v.me, "")
-	}
-	v.s.Destroy()
-	if err := v.s.Commit(v.ctx); err != nil {
+	if err := v.claim(); err != nil {
 		return err
 	}
-	v.me = nil
+	e := v.entry(SignedOut, v.me, "")
+	v.s.Destroy()
+	switch err := v.s.Commit(v.ctx); {
+	case errors.Is(err, session.ErrEnded) && v.outBefore():
+		v.s.Discard()
+		v.p.plain(v.w, v.r, http.StatusOK, "logout")
+		return errAnswered
+	case err != nil:
+		return err
+	}
+	if v.me != nil {
+		v.p.append(v.ctx, e)
+	}
+	v.me, v.out = nil, true
 	// What this browser keeps of pages and of the captcha goes too, but not the
 	// cookies: the language, and that this device is known.
 	v.w.Header().Set("Clear-Site-Data", `"cache"`)

@@ -18,9 +18,10 @@ import (
 // which finds the captcha spent, the code used, and the session renewed. So a form
 // that is the same to the letter is handled once: the request that claims it goes on
 // although its client has gone, and gives the session an identifier that follows from
-// the form; the others wait until it is done and then resume that session. A form
-// holds a token of its own from the page that showed it, so that only the client that sent
-// it has the same; and it has one password, so that a challenge lets no second one in.
+// the form; the others wait until it is done and then resume that session. Only forms that
+// hold the token that was checked are handled so: no other page has the same token, so that
+// only the client that sent the form has the same one; and it has one password, so that a
+// challenge lets no second one in.
 
 // A submission is a form that is handled once.
 type submission struct {
@@ -30,6 +31,7 @@ type submission struct {
 	used    [16]byte // spent when a session has the identifier
 	landing string   // where its success leads
 	claimed bool     // by this request
+	worked  bool     // this request has done what the form asks for, or shown what is wrong
 }
 
 const (
@@ -40,9 +42,6 @@ const (
 	usedLife = 24 * time.Hour
 	// handleTime is how long the handling of a form may take, whether or not a client waits for it.
 	handleTime = 30 * time.Second
-	// claimTime is how long it may take from the spending of a challenge to the
-	// claim of its form.
-	claimTime = time.Second
 )
 
 // A submissions table tells which forms are being handled, or have been.
@@ -59,12 +58,52 @@ func newSubmissions(once captcha.Once) submissions {
 	return spent.New(spent.DefaultMax)
 }
 
+// A claimFirst spends challenges, and claims the form with the answer before: a form that
+// finds its challenge spent then knows whether that was the same form.
+type claimFirst struct{ submissions }
+
+// newClaimFirst returns one for the challenges that once remembers.
+func newClaimFirst(once captcha.Once) claimFirst {
+	switch once := once.(type) {
+	case nil:
+		return claimFirst{spent.New(spent.DefaultMax)}
+	case submissions:
+		return claimFirst{once}
+	default:
+		return claimFirst{unasked{once}}
+	}
+}
+
+// An unasked Once cannot tell what is spent.
+type unasked struct{ captcha.Once }
+
+// Spent implements submissions.
+func (unasked) Spent(context.Context, [16]byte) (bool, error) { return false, nil }
+
+// visitKey is where the context of a request has its visit.
+type visitKey struct{}
+
+// Spend implements [captcha.Once].
+func (c claimFirst) Spend(ctx context.Context, id [16]byte, until time.Time) (first bool, err error) {
+	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+		// Or one challenge, solved once, would have any number of forms claimed.
+		if spent, err := c.Spent(ctx, id); err != nil || spent {
+			return false, err
+		}
+		if err := v.tryClaim(); err != nil {
+			return false, err
+		}
+	}
+	return c.submissions.Spend(ctx, id, until)
+}
+
 // findLandings returns the pages whose forms are handled once, and where success leads.
 func (p *Pages) findLandings() map[string]func(*visit) string {
 	next := (*visit).next
 	manager := func(*visit) string { return p.cfg.Prefix + "/manager" }
+	login := func(*visit) string { return p.cfg.Prefix + "/login" }
 	return map[string]func(*visit) string{
-		"/login": next, "/login/code": next, "/confirm": next,
+		"/login": next, "/login/code": next, "/confirm": next, "/logout": login, "/recover": login,
 		"/setup/{token}": manager, "/recover/{token}": manager, "/manager/password": manager,
 	}
 }
@@ -74,7 +113,7 @@ func (p *Pages) findLandings() map[string]func(*visit) string {
 func (v *visit) once(pattern string) {
 	method, path, _ := strings.Cut(pattern, " ")
 	landing := v.p.landings[strings.TrimPrefix(path, v.p.cfg.Prefix)]
-	if landing == nil || method != http.MethodPost {
+	if landing == nil || method != http.MethodPost || v.p.guard.FormToken(v.r) == "" {
 		return
 	}
 	mac := hmac.New(sha256.New, v.p.formKey)
@@ -90,6 +129,8 @@ func (v *visit) once(pattern string) {
 	v.submission = &submission{
 		key: derive("session"), claim: [16]byte(claim[:]), done: [16]byte(done[:]), used: [16]byte(used[:]), landing: landing(v),
 	}
+	v.ctx = context.WithValue(v.ctx, visitKey{}, v)
+	v.r = v.r.WithContext(v.ctx)
 }
 
 // detach lets the handling of the form go on when its client has gone.
@@ -118,26 +159,33 @@ func (v *visit) resume() error {
 // does what resume does.
 func (v *visit) claim() error {
 	f := v.submission
-	if f == nil || f.claimed {
+	if f == nil {
+		return nil
+	}
+	if err := v.tryClaim(); err != nil || f.claimed {
+		return err
+	}
+	return v.await()
+}
+
+// tryClaim makes this request the one that handles the form, unless there is one already.
+func (v *visit) tryClaim() error {
+	f := v.submission
+	if f.claimed {
 		return nil
 	}
 	first, err := v.p.submissions.Spend(v.ctx, f.claim, time.Now().Add(resubmitLife))
-	if err != nil {
+	if err != nil || !first {
 		return err
 	}
-	if first {
-		// Where the same form has been handled before, longer ago, its identifier
-		// has been used.
-		used, err := v.p.submissions.Spent(v.ctx, f.used)
-		if err != nil {
-			return err
-		}
-		if f.claimed = true; !used {
-			v.s.Derive(f.key)
-		}
-		return nil
+	f.claimed = true
+	// Where the same form has been handled before, longer ago, its identifier
+	// has been used.
+	used, err := v.p.submissions.Spent(v.ctx, f.used)
+	if err == nil && !used {
+		v.s.Derive(f.key)
 	}
-	return v.await()
+	return err
 }
 
 // release says that the form has been answered. What its identifier was used for
@@ -147,9 +195,13 @@ func (v *visit) release() {
 	if f == nil || !f.claimed {
 		return
 	}
-	_, err := v.p.submissions.Spend(v.ctx, f.done, time.Now().Add(resubmitLife))
-	if err == nil && v.s.Owner() != "" {
+	// In this order: who sees that it is done asks whether it was used.
+	var err error
+	if f.worked && (v.s.Owner() != "" || v.out) {
 		_, err = v.p.submissions.Spend(v.ctx, f.used, time.Now().Add(usedLife))
+	}
+	if err == nil {
+		_, err = v.p.submissions.Spend(v.ctx, f.done, time.Now().Add(resubmitLife))
 	}
 	if err != nil {
 		v.p.log.WarnContext(v.ctx, "signin: a form that is sent twice has to wait", "error", err)
@@ -205,22 +257,26 @@ func (v *visit) pause(d time.Duration) error {
 // form, which was wrong: it may be told so again. If that form signed a user in, this
 // is answered likewise, while that session lasts.
 func (v *visit) solvedBefore() (bool, error) {
-	const pause = 20 * time.Millisecond
-	for waited := time.Duration(0); v.submission != nil && waited < claimTime; waited += pause {
-		claimed, err := v.p.submissions.Spent(v.ctx, v.submission.claim)
-		if err != nil {
-			return false, err
-		}
-		if claimed {
-			if err := v.await(); err != nil {
-				return false, err
-			}
-			used, err := v.p.submissions.Spent(v.ctx, v.submission.used)
-			return !used, err
-		}
-		if err := v.pause(pause); err != nil {
-			return false, err
-		}
+	f := v.submission
+	if f == nil || f.claimed { // and so another form has spent it
+		return false, nil
 	}
-	return false, nil
+	claimed, err := v.p.submissions.Spent(v.ctx, f.claim)
+	if err != nil || !claimed {
+		return false, err
+	}
+	if err := v.await(); err != nil {
+		return false, err
+	}
+	used, err := v.p.submissions.Spent(v.ctx, f.used)
+	return !used, err
+}
+
+// outBefore reports whether the same form, sent before, has ended the session.
+func (v *visit) outBefore() bool {
+	if v.submission == nil || v.submission.claimed {
+		return false
+	}
+	used, err := v.p.submissions.Spent(v.ctx, v.submission.used)
+	return err == nil && used
 }

@@ -2,15 +2,19 @@ package signin_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/internal/spent"
 	"github.com/seed-64ad3862/gatehouse/internal/visitor"
 	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/signin"
@@ -197,6 +201,207 @@ func TestSentTwice(t *testing.T) {
 	}
 }
 
+// send sends a request, follows no redirect, and returns the text of the answer too.
+func send(t testing.TB, r *http.Request) (*http.Response, string) {
+	t.Helper()
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(text)
+}
+
+// signsIn reports whether the cookies of an answer are signed in as that user.
+func (s *site) signsIn(t testing.TB, answer *http.Response, name string) bool {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/app/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range answer.Cookies() {
+		r.AddCookie(c)
+	}
+	_, text := send(t, r)
+	return text == "app of "+name
+}
+
+// TestSentBySomeoneElse: a form that another client sends again signs that one in only
+// with the token of the page that the form was on, and only if its browser says that
+// it comes from there.
+func TestSentBySomeoneElse(t *testing.T) {
+	// The token in the header: then the form is one that others can send.
+	for _, name := range []string{"code", "confirmation", "confirmation by code", "new password"} {
+		prepare := sentTwice[name]
+		s := newSite(t, withKeys(t))
+		alex := s.person(t, account.Person{Name: "alex"})
+		v := s.visitor(t)
+		action, values := prepare(t, s, v, &alex)
+		token := values.Get("csrf_token")
+		for _, left := range []string{"", "x"} {
+			if values.Del("csrf_token"); left != "" {
+				values.Set("csrf_token", left)
+			}
+			r := s.request(t.Context(), t, v, action, values)
+			r.Header.Set("X-Csrf-Token", token)
+			if left == "" {
+				send(t, r)
+			}
+			other := s.visitor(t).Open("/login")
+			_, form := other.Filled("/login")
+			r = s.request(t.Context(), t, other, action, values)
+			r.Header.Set("X-Csrf-Token", form.Get("csrf_token"))
+			if answer, _ := send(t, r); s.signsIn(t, answer, "alex") {
+				t.Errorf("%s: a stranger with the token in the header is signed in: %d", name, answer.StatusCode)
+			}
+		}
+	}
+
+	// A whole form, sent by the browser of somebody who is to be signed in as another.
+	s := newSite(t, withKeys(t))
+	s.person(t, account.Person{Name: "alex"})
+	mallory := s.person(t, account.Person{Name: "mallory"})
+	m := s.visitor(t)
+	action, values := sentTwice["login"](t, s, m, &mallory)
+	values.Set("name", "mallory")
+	if answer, _ := send(t, s.request(t.Context(), t, m, action, values)); !s.signsIn(t, answer, "mallory") {
+		t.Fatalf("mallory is not signed in: %d", answer.StatusCode)
+	}
+	for _, signedIn := range []bool{false, true} {
+		for what, change := range map[string]func(http.Header){
+			"nothing":     func(h http.Header) { h.Del("Origin"); h.Del("Referer") },
+			"no page":     func(h http.Header) { h.Del("Origin"); h.Del("Referer"); h.Set("Sec-Fetch-Site", "none") },
+			"another one": func(h http.Header) { h.Set("Origin", "https://attacker.example") },
+			"a sibling":   func(h http.Header) { h.Set("Sec-Fetch-Site", "same-site") },
+		} {
+			v := s.visitor(t).Open("/login")
+			if signedIn {
+				signIn(v, "alex", good)
+			}
+			r := s.request(t.Context(), t, v, action, values)
+			change(r.Header)
+			if answer, _ := send(t, r); answer.StatusCode != http.StatusForbidden || s.signsIn(t, answer, "mallory") {
+				t.Errorf("signed in %v, the browser says %s: %d", signedIn, what, answer.StatusCode)
+			}
+		}
+	}
+}
+
+// TestSentAgainAfterFailure: a form whose session could not be stored signs in when it
+// is sent again.
+func TestSentAgainAfterFailure(t *testing.T) {
+	store := &refusing{Store: memory.New(memory.Config{})}
+	s := newSite(t, func(c *signin.Config) {
+		c.Captcha = signin.Always
+		var err error
+		if c.Sessions, err = session.New(session.Config{Store: store, Insecure: true, Keys: [][]byte{make([]byte, 32)}, Logger: c.Logger}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	alex := s.person(t, account.Person{Name: "alex"})
+	v := s.visitor(t)
+	action, values := sentTwice["login"](t, s, v, &alex)
+	values.Set("captcha_answer", s.solve(t, values.Get("captcha_id")))
+	store.refuses.Store(true)
+	if answer, _ := send(t, s.request(t.Context(), t, v, action, values)); answer.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("with a store that fails: %d", answer.StatusCode)
+	}
+	store.refuses.Store(false)
+	for range 2 {
+		if answer, text := send(t, s.request(t.Context(), t, v, action, values)); !s.signsIn(t, answer, "alex") {
+			t.Errorf("sent again: %d %s", answer.StatusCode, text)
+		}
+	}
+}
+
+// refusing is a store that stores nothing while it refuses.
+type refusing struct {
+	session.Store
+	refuses atomic.Bool
+}
+
+func (r *refusing) Commit(ctx context.Context, id session.ID, d *session.Delta) error {
+	if r.refuses.Load() {
+		return errors.New("away")
+	}
+	return r.Store.Commit(ctx, id, d)
+}
+
+// TestRecoveryAskedTwice: who asks for a link twice is told that it is on its way, and
+// gets one.
+func TestRecoveryAskedTwice(t *testing.T) {
+	var mails atomic.Int32
+	s := newSite(t, withKeys(t), func(c *signin.Config) {
+		c.Captcha = signin.Always
+		c.Mail = func(context.Context, signin.Mail) error { mails.Add(1); return nil }
+	})
+	s.person(t, account.Person{Name: "alex", Email: "alex@example.com"})
+	v := s.visitor(t)
+	action, values := v.Open("/recover").Filled("/recover")
+	values.Set("email", "alex@example.com")
+	values.Set("captcha_answer", s.solve(t, values.Get("captcha_id")))
+	var wg sync.WaitGroup
+	for range 3 {
+		r := s.request(t.Context(), t, v, action, values)
+		wg.Go(func() {
+			if answer, text := send(t, r); answer.StatusCode != http.StatusOK || !strings.Contains(text, "on its way") {
+				t.Errorf("%d %s", answer.StatusCode, text)
+			}
+		})
+	}
+	wg.Wait()
+	values.Set("email", "blake@example.com")
+	if answer, _ := send(t, s.request(t.Context(), t, v, action, values)); answer.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("another address for the same challenge: %d", answer.StatusCode)
+	}
+	s.pages.Wait()
+	if n := mails.Load(); n != 1 {
+		t.Errorf("%d mails", n)
+	}
+}
+
+// TestSpentChallenge: what a challenge that is spent costs the table of what is spent.
+func TestSpentChallenge(t *testing.T) {
+	table := &counting{Table: spent.New(1000)}
+	s := newSite(t, withKeys(t), func(c *signin.Config) { c.Captcha, c.Once = signin.Always, table })
+	s.person(t, account.Person{Name: "alex"})
+	v := s.visitor(t)
+	action, values := v.Open("/login").Filled("/login")
+	values.Set("name", "alex")
+	values.Set("captcha_answer", s.solve(t, values.Get("captcha_id")))
+	for i, password := range []string{"wrong", "wrong too", "wrong as well"} {
+		values.Set("password", password)
+		table.asked.Store(0)
+		table.spent.Store(0)
+		if answer, _ := send(t, s.request(t.Context(), t, v, action, values)); answer.StatusCode != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d", password, answer.StatusCode)
+		}
+		if asked, spent := table.asked.Load(), table.spent.Load(); i > 0 && (asked > 4 || spent > 0) {
+			t.Errorf("%s: asked %d times, told %d times", password, asked, spent)
+		}
+	}
+}
+
+// counting counts what a table of spent challenges is asked for.
+type counting struct {
+	*spent.Table
+	asked, spent atomic.Int32
+}
+
+func (c *counting) Spend(ctx context.Context, id [16]byte, until time.Time) (bool, error) {
+	c.spent.Add(1)
+	return c.Table.Spend(ctx, id, until)
+}
+
+func (c *counting) Spent(ctx context.Context, id [16]byte) (bool, error) {
+	c.asked.Add(1)
+	return c.Table.Spent(ctx, id)
+}
+
 // TestSentTwiceWrong: of a form that signs no user in, both requests say so; and a
 // challenge does not let a second password in.
 func TestSentTwiceWrong(t *testing.T) {
@@ -256,19 +461,35 @@ func TestSentTwiceLater(t *testing.T) {
 // TestSignOutTwice: who signs out twice is told that they are signed out.
 func TestSignOutTwice(t *testing.T) {
 	for _, change := range [][]func(*signin.Config){{withKeys(t)}, nil} {
-		s := newSite(t, change...)
-		s.person(t, account.Person{Name: "alex"})
-		v := signIn(s.visitor(t), "alex", good).Open("/index")
-		action, values := v.Filled("/logout")
-		second := s.request(t.Context(), t, v, action, values)
-		v.Send("/logout").Shows("/logout")
-		answer, err := http.DefaultTransport.RoundTrip(second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			t.Errorf("the second sign-out: status %d", answer.StatusCode)
+		for _, atOnce := range []bool{false, true} {
+			s := newSite(t, change...)
+			s.person(t, account.Person{Name: "alex"})
+			v := signIn(s.visitor(t), "alex", good).Open("/index")
+			action, values := v.Filled("/logout")
+			var wg sync.WaitGroup
+			for range 5 {
+				r := s.request(t.Context(), t, v, action, values)
+				wg.Go(func() {
+					if answer, text := send(t, r); answer.StatusCode != http.StatusOK || !strings.Contains(text, "You are signed out") {
+						t.Errorf("at once %v: status %d, %s", atOnce, answer.StatusCode, text)
+					}
+				})
+				if !atOnce {
+					wg.Wait()
+				}
+			}
+			wg.Wait()
+			v.Open("/app/").Shows("/login")
+			n := 0
+			for _, err := range s.log.Entries(t.Context(), account.LogQuery{Kind: signin.SignedOut}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n++
+			}
+			if n != 1 {
+				t.Errorf("at once %v: %d sign-outs in the log", atOnce, n)
+			}
 		}
 	}
 }

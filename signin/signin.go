@@ -298,7 +298,7 @@ func (p *Pages) secrets(ctx context.Context) (err error) {
 	if p.cfg.Captcha == Off {
 		return nil
 	}
-	captchas := form.Config{Prefix: p.cfg.Prefix + "/check_code/", Once: p.cfg.Once}
+	captchas := form.Config{Prefix: p.cfg.Prefix + "/check_code/", Once: newClaimFirst(p.cfg.Once)}
 	if p.cfg.Once != nil {
 		// Without a Once that outlives the process, neither may its challenges.
 		secret, err := p.cfg.People.Secret(ctx, "captcha")

@@ -36,6 +36,7 @@ type visit struct {
 
 	tried  *throttle.Attempt // what is counted of this visit, if anything is
 	second bool              // a second factor was shown in it
+	out    bool              // its session was ended by a sign-out
 }
 
 // What the pages keep in a session.
@@ -131,6 +132,9 @@ func (p *Pages) page(f func(*visit) error, conditions ...func(*visit) error) htt
 			if err == nil {
 				err = condition(v)
 			}
+		}
+		if v.submission != nil {
+			v.submission.worked = err == nil || errors.Is(err, errAnswered)
 		}
 		if errors.Is(err, password.ErrBusy) {
 			v.cancel() // the password has not been looked at
@@ -400,6 +404,11 @@ func (p *Pages) denyTwin(w http.ResponseWriter, r *http.Request) bool {
 			p.fail(w, r, err)
 		}
 		return true
+	}
+	// Without a valid token a form changes a session only where the browser says that
+	// it is of this site: it may be another user's, who wants to be signed in here.
+	if !p.guard.SameOrigin(r) {
+		return false
 	}
 	v.once(pattern)
 	switch err := v.resume(); {
