@@ -197,6 +197,9 @@ func (t *tx) put(r *account.Record, keys string) error {
 			return &account.TakenError{Key: key}
 		}
 	}
+	if err := t.claim(essential, rowBytes+len(keys)+len(r.Data), 0); err != nil {
+		return err
+	}
 	t.bytes += len(r.Data)
 	number := old.number
 	if number == 0 {

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 )
@@ -9,10 +10,11 @@ const (
 	pageBytes = 4096
 
 	// checkpointBytes of writes, and the WAL is copied into the database's
-	// file.
+	// file. On a small disk it is sooner.
 	checkpointBytes = 8 << 20
 
-	// maxWAL is what the WAL's file is cut back to if it has grown beyond.
+	// maxWAL is what the WAL's file is cut back to if it has grown beyond, unless the
+	// disk is small.
 	maxWAL = 4 * checkpointBytes
 )
 
@@ -31,7 +33,7 @@ type checkpointer struct {
 }
 
 func newCheckpointer(s *Store, c *conn) *checkpointer {
-	return &checkpointer{conn: c, log: s.log, turn: &s.writer.turn, wake: make(chan struct{}, 1), every: checkpointBytes}
+	return &checkpointer{conn: c, log: s.log, turn: &s.writer.turn, wake: make(chan struct{}, 1), every: s.writer.space.every}
 }
 
 // wrote is called by the writer.
@@ -39,6 +41,11 @@ func (c *checkpointer) wrote(bytes int) {
 	if c.bytes += bytes; c.bytes < c.every {
 		return
 	}
+	c.soon()
+}
+
+// soon has the WAL copied. It is called by the writer.
+func (c *checkpointer) soon() {
 	c.bytes = 0
 	select {
 	case c.wake <- struct{}{}:
@@ -78,4 +85,18 @@ func (c *checkpointer) checkpoint() {
 func (c *checkpointer) pass() error {
 	var busy, pages, copied int
 	return c.conn.scan("PRAGMA wal_checkpoint(PASSIVE)", &busy, &pages, &copied)
+}
+
+// errBusy says that another program reads what is in the WAL.
+var errBusy = errors.New("the WAL is being read")
+
+// restart copies all of the WAL, and has the next transaction begin at its beginning. It
+// waits for readers a little. The writer's turn must be held.
+func (c *checkpointer) restart() error {
+	var busy, pages, copied int
+	err := c.conn.scan("PRAGMA wal_checkpoint(RESTART)", &busy, &pages, &copied)
+	if err == nil && busy != 0 {
+		err = errBusy
+	}
+	return err
 }

@@ -126,6 +126,7 @@ func scanOne[T any](scan func(dest ...any) error) (v T, err error) {
 
 // Result codes (https://sqlite.org/rescode.html), without what extends them.
 const (
+	codeIOErr  = 10
 	codeFull   = 13
 	codeTooBig = 18
 	codeNotADB = 26

@@ -26,7 +26,8 @@ const commandTime = time.Second
 //
 // The file is never removed: two processes could then lock two files of one name.
 type lock struct {
-	f *os.File
+	f       *os.File
+	reserve reserve
 }
 
 // takeLock takes the lock of the database, and waits for it a little.
@@ -59,21 +60,22 @@ func tryLock(path string) (*lock, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	l := &lock{f}
+	l := &lock{f: f}
 	l.note(strconv.Itoa(os.Getpid()))
 	return l, nil
 }
 
+// noteBytes is how long the text is that says who holds the lock.
+const noteBytes = 20
+
 // note writes who holds the lock, for people. On a disk that is full it may be
 // missing.
 func (l *lock) note(text string) {
-	if l.f.Truncate(0) == nil {
-		_, _ = l.f.WriteAt([]byte(text), 0)
-	}
+	_, _ = l.f.WriteAt(fmt.Appendf(nil, "%-*s", noteBytes, text), 0)
 }
 
 func holder(f *os.File) string {
-	b, _ := io.ReadAll(io.LimitReader(f, 20))
+	b, _ := io.ReadAll(io.LimitReader(f, noteBytes))
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	switch {
 	case err != nil:
@@ -84,7 +86,12 @@ func holder(f *os.File) string {
 	return fmt.Sprintf("process %d", pid)
 }
 
+// release gives up the lock. The reserve gets what closing the database has freed, so
+// that it can be opened again on a full disk.
 func (l *lock) release() {
+	if l.reserve.f != nil {
+		l.reserve.fill()
+	}
 	l.note("")
 	_ = l.f.Close()
 }

@@ -26,6 +26,9 @@ func (a accounts) Append(ctx context.Context, e account.Entry) error {
 		addr = e.Addr.String()
 	}
 	return failAccount("append", a.s.writer.do(ctx, func(t *tx) error {
+		if err := t.claim(logged, rowBytes+len(e.Name)+len(e.Agent)+len(e.Detail), 0); err != nil {
+			return err
+		}
 		_, err := t.exec(t.w.st.append, e.Time.UnixMicro(), string(e.Kind), null(e.Person), e.Name, e.By, addr, e.Agent, e.Session, e.Detail)
 		t.bytes += len(e.Name) + len(e.Agent) + len(e.Detail)
 		return err
@@ -38,11 +41,11 @@ func (a accounts) Trim(ctx context.Context, before time.Time) (total int, err er
 		gone := int64(0)
 		if err = ctx.Err(); err == nil {
 			gone, err = do(ctx, a.s.writer, func(t *tx) (int64, error) {
-				return t.count(t.w.st.trim, before.UnixMicro(), sweepStep)
+				return t.count(t.w.st.trim, before.UnixMicro(), t.step())
 			})
 		}
 		total += int(gone)
-		if err != nil || gone < sweepStep {
+		if err != nil || gone == 0 {
 			return total, failAccount("trim", err)
 		}
 	}

@@ -24,7 +24,6 @@ var (
 	writing = append(slices.Clip(durable),
 		// The checkpointer does it beside us.
 		"wal_autocheckpoint = 0",
-		fmt.Sprintf("journal_size_limit = %d", maxWAL),
 		// Values of ended sessions are wiped where the page is written anyway.
 		"secure_delete = FAST",
 		"cache_size = -8192",
@@ -42,12 +41,16 @@ func (s *Store) open(ctx context.Context, cfg *Config) error {
 		return err
 	}
 
+	space, err := newSpace(s, cfg)
+	if err != nil {
+		return err
+	}
 	c, err := connect(ctx, s.db, writing...)
 	if err != nil {
 		return err
 	}
-	s.writer = &writer{conn: c, cache: s.cache, st: newWriteStatements(c), jobs: make(chan *job, maxQueue)}
-	if err := s.prepare(c, cfg.MaxBytes); err != nil {
+	s.writer = &writer{conn: c, cache: s.cache, st: newWriteStatements(c), jobs: make(chan *job, maxQueue), space: space}
+	if err := s.prepare(c); err != nil {
 		return err
 	}
 
@@ -55,7 +58,10 @@ func (s *Store) open(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	s.check = newCheckpointer(s, c)
-	s.writer.wrote = s.check.wrote
+	s.writer.check = s.check
+	if err := s.writer.limitSpace(cfg.MaxBytes); err != nil {
+		return err
+	}
 
 	for range readers {
 		c, err := connect(ctx, s.db, reading...)
@@ -205,7 +211,7 @@ func resolve(path string) (string, error) {
 }
 
 // prepare makes the database what this package needs.
-func (s *Store) prepare(c *conn, maxBytes int64) error {
+func (s *Store) prepare(c *conn) error {
 	if s.own {
 		if err := c.refuseForeign(); err != nil {
 			return err
@@ -221,17 +227,7 @@ func (s *Store) prepare(c *conn, maxBytes int64) error {
 	if mode != "wal" {
 		return fmt.Errorf("the database stays in journal mode %q; WAL needs a file system of this machine", mode)
 	}
-	if err := c.migrate(s.own); err != nil {
-		return err
-	}
-	if maxBytes > 0 {
-		var size int64
-		if err := c.scan("PRAGMA page_size", &size); err != nil {
-			return err
-		}
-		return c.exec(fmt.Sprintf("PRAGMA max_page_count = %d", max(maxBytes/size, 1)))
-	}
-	return nil
+	return c.migrate(s.own)
 }
 
 // explain adds what SQLite does not say.

@@ -81,14 +81,19 @@ func holds(r *session.Record, conditions []session.Field) bool {
 
 // size is what the row takes in memory, about.
 func (r *row) size() int {
-	texts := 0
+	return 320 + len(r.Owner) + 32*(len(r.Fields)+len(r.Labels)) + max(r.texts()-len(r.Owner), r.held)
+}
+
+// texts is how long its texts are together.
+func (r *row) texts() int {
+	n := len(r.Owner)
 	for _, f := range r.Fields {
-		texts += len(f.Key) + len(f.Value)
+		n += len(f.Key) + len(f.Value)
 	}
 	for _, l := range r.Labels {
-		texts += len(l.Name) + len(l.Value)
+		n += len(l.Name) + len(l.Value)
 	}
-	return 320 + len(r.Owner) + 32*(len(r.Fields)+len(r.Labels)) + max(texts, r.held)
+	return n
 }
 
 func appendData(b []byte, fields []session.Field) []byte {

@@ -32,9 +32,9 @@ func (s *Store) Spent(ctx context.Context, id [16]byte) (spent bool, err error) 
 func (s *Store) forget(ctx context.Context) error {
 	for {
 		gone, err := do(ctx, s.writer, func(t *tx) (int64, error) {
-			return t.count(t.w.st.forget, time.Now().UnixMilli(), sweepStep)
+			return t.count(t.w.st.forget, time.Now().UnixMilli(), t.step())
 		})
-		if err != nil || gone < sweepStep {
+		if err != nil || gone == 0 {
 			return err
 		}
 	}

@@ -174,6 +174,10 @@ func (s *Store) release() {
 		_ = s.db.Close()
 	}
 	if s.lock != nil {
+		if s.writer != nil { // whose refresh may still be called
+			s.writer.turn.Lock()
+			defer s.writer.turn.Unlock()
+		}
 		s.lock.release()
 	}
 }

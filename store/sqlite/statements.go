@@ -11,6 +11,7 @@ type writeStatements struct {
 	remove                  *stmt
 	label, unlabel          *stmt
 	spend, forget           *stmt
+	due                     *stmt // of anonymous sessions
 
 	record, holder             *stmt
 	insertRecord, updateRecord *stmt
@@ -43,6 +44,8 @@ func newWriteStatements(c *conn) writeStatements {
 
 		spend:  c.stmt("INSERT OR IGNORE INTO gatehouse_spent (id, until) VALUES (?, ?)"),
 		forget: c.stmt("DELETE FROM gatehouse_spent WHERE id IN (SELECT id FROM gatehouse_spent WHERE until <= ? ORDER BY until LIMIT ?)"),
+
+		due: newDueStatements(c)[0],
 
 		record: c.stmt("SELECT " + recordColumns + ", x'' FROM gatehouse_account_key CROSS JOIN gatehouse_account ON number = account WHERE key = ?"),
 		holder: c.stmt("SELECT account FROM gatehouse_account_key WHERE key = ?"),

@@ -17,6 +17,7 @@ const sweepStep = 100
 // since its deadline is not yielded; IDs that are random do not do that.
 func (s *Store) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
+		s.writer.refresh()
 		for more := true; more; {
 			step, n, err := s.sweep(ctx)
 			for _, r := range step.gone {
@@ -30,7 +31,7 @@ func (s *Store) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
 				yield(session.Record{}, fail("sweep", err))
 				return
 			}
-			more = n == sweepStep
+			more = n > 0
 		}
 		if err := s.forget(ctx); err != nil {
 			yield(session.Record{}, fail("sweep", err))

@@ -17,6 +17,11 @@ type tx struct {
 	// nothing of the transaction can be kept.
 	err   error
 	bytes int // written, about
+
+	counted int            // of bytes, what was written when the pages were last counted
+	refused [classes]int64 // the fewest pages for which there was no space; 0: there was
+	class   class          // of the last job that has claimed space
+	need    int            // bytes that it has claimed
 }
 
 // exec writes.
@@ -107,6 +112,9 @@ func (t *tx) commit(id session.ID, d *session.Delta) error {
 		return session.ErrConflict
 	}
 	r := old.changed(to, d)
+	if err := t.place(old, r, !taken); err != nil {
+		return err
+	}
 	if there != nil && there != old { // it is over, but not yet swept
 		if err := t.remove(there); err != nil {
 			return err
@@ -214,10 +222,11 @@ func (t *tx) delete(id session.ID) error {
 
 // sweep removes those of the keys whose deadline has passed, and returns their
 // rows. The others are due again at their deadline, and one that is damaged a
-// while later: it is not to be in the way of the others.
+// while later: it is not to be in the way of the others. On a full disk it looks at
+// fewer than it is given.
 func (t *tx) sweep(keys []int64) (s swept, err error) {
 	now := time.Now()
-	for _, key := range keys {
+	for _, key := range keys[:min(t.step(), len(keys))] {
 		r, err := t.head(key)
 		switch {
 		case err != nil || r == nil:
@@ -236,6 +245,15 @@ func (t *tx) sweep(keys []int64) (s swept, err error) {
 		}
 	}
 	return s, nil
+}
+
+// step is how many rows are removed in one transaction. What a few take fits into the
+// least WAL.
+func (t *tx) step() int {
+	if t.w.space.tight {
+		return 8
+	}
+	return sweepStep
 }
 
 // postpone makes the row due at its deadline: it has moved since.

@@ -45,7 +45,8 @@ type writer struct {
 	cache *cache
 	st    writeStatements
 	jobs  chan *job
-	wrote func(bytes int) // is told after each commit, on the writer's goroutine
+	check *checkpointer
+	space *space
 
 	mu     sync.RWMutex // held for reading by those who send jobs
 	closed bool
@@ -172,7 +173,7 @@ func (w *writer) gather(batch []*job) []*job {
 // commit does jobs in one transaction, answers them, and returns how many they
 // were: as many of the batch as fit.
 func (w *writer) commit(batch []*job) int {
-	n, err, _ := w.try(batch)
+	n, err, _ := w.attempt(batch)
 	if err == nil || n == 1 {
 		answer(batch[:n], err)
 		return n
@@ -180,7 +181,7 @@ func (w *writer) commit(batch []*job) int {
 	// It may be the fault of one of them, of one that is too large for the room
 	// that is left: each by itself then.
 	for i := range n {
-		_, err, own := w.try(batch[i : i+1])
+		_, err, own := w.attempt(batch[i : i+1])
 		answer(batch[i:i+1], err)
 		if err != nil && !own && !errors.Is(err, session.ErrFull) {
 			// It is nobody's fault. To wait for a disk that fails once for each
@@ -202,14 +203,32 @@ func answer(jobs []*job, err error) {
 	}
 }
 
+// maxRelief bounds how often a transaction is tried that finds no space.
+const maxRelief = 8
+
+// attempt is try, again if there was no space and some could be made.
+func (w *writer) attempt(batch []*job) (n int, err error, own bool) {
+	for range maxRelief {
+		t := &tx{w: w, rows: make(map[int64]*row, len(batch))}
+		n, err, own = w.try(t, batch)
+		if err == nil || !roomless(err) || !w.relieve(t, err, n == 1) {
+			break
+		}
+		batch = batch[:n]
+	}
+	if err != nil && roomless(err) && w.space.cause != nil {
+		err = w.space.cause
+	}
+	return n, err, own
+}
+
 // try does jobs in one transaction, and returns how many. With an error nothing
 // has changed; own says that it is the last job's and not the transaction's.
-func (w *writer) try(batch []*job) (n int, err error, own bool) {
+func (w *writer) try(t *tx, batch []*job) (n int, err error, own bool) {
 	start := time.Now()
 	if _, err := w.st.begin.exec(); err != nil {
 		return len(batch), fmt.Errorf("begin: %w", err), false
 	}
-	t := &tx{w: w, rows: make(map[int64]*row, len(batch))}
 	for n < len(batch) && t.bytes <= maxBatchBytes {
 		j := batch[n]
 		n++
@@ -236,11 +255,15 @@ func (w *writer) try(batch []*job) (n int, err error, own bool) {
 	}
 	if err == nil && t.bytes > 0 {
 		w.took = time.Since(start)
-		w.wrote(t.bytes)
+		w.check.wrote(t.bytes)
+		w.settle(t.bytes)
 	}
 	return n, err, false
 }
 
 // rollback ends a transaction. SQLite may have done so itself, and says that
 // there is none.
-func (w *writer) rollback() { _, _ = w.st.rollback.exec() }
+func (w *writer) rollback() {
+	_, _ = w.st.rollback.exec()
+	w.space.used = unlimited // it may have been counted in the transaction
+}

@@ -1,0 +1,461 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/seed-64ad3862/gatehouse/session"
+)
+
+// A class says which writes give way when there is little space.
+type class int
+
+const (
+	// essential are users, their sessions and spent challenges: they get the last page.
+	essential class = iota
+	// logged are audit events, which strangers cause too.
+	logged
+	// anonymous are sessions that have no owner, of which a stranger can make any
+	// number. They are refused while there is still space for the others.
+	anonymous
+	classes
+)
+
+const (
+	unlimited = 1<<32 - 2 // pages, which is SQLite's own limit
+
+	// sparePages is how many a change may take for the tree of each index.
+	sparePages = 8
+
+	// rowBytes is what a session takes in addition to its texts, with its indexes, about.
+	rowBytes = 400
+
+	// fewAnonymous is how many anonymous sessions, each of fewBytes at most, are no
+	// flood: a sign-in may need one, however full the disk is.
+	fewAnonymous = 64
+	fewBytes     = 2048
+
+	// evictStep is how many anonymous sessions are looked at together.
+	evictStep = 64
+
+	// evictAfter is how long an anonymous session must not have been used before it
+	// gives way. Use within the last minute may not have been written.
+	evictAfter = 2 * time.Minute
+
+	// minWAL holds the pages of a small transaction.
+	minWAL = 96 << 10
+)
+
+// A space accounts for what the database may still take, and decides what happens when
+// the disk is full. It belongs to the writer, whose turn is held while it is used.
+//
+// A database in WAL mode can lock itself up: if commits have added pages, and the disk
+// has no space for them in the database's file, the WAL cannot be copied and so cannot be
+// used again; with the disk full it cannot grow either. Nothing can be written then, not
+// even that something is removed. Three rules prevent that. The pages that commits are
+// ahead of the file are kept below the size of the reserve. The WAL's file has a least
+// size from the beginning. And when the disk is found full, the WAL is copied, for which
+// the reserve is given up as needed, and the database may not grow from then on: what is
+// written takes pages that are free, and the same WAL again and again. For users it may
+// still grow by what is left of the reserve.
+type space struct {
+	reserve  *reserve
+	path     string
+	log      *slog.Logger
+	pageSize int64
+	wal      int64 // least size of the WAL's file
+	every    int   // bytes of writes after which the WAL is copied
+	shared   bool  // anonymous sessions get a share of the disk
+
+	most int64 // pages that are configured
+	hard int64 // pages the database may have: max_page_count
+	soft int64 // pages it may have for anonymous sessions
+
+	used    int64 // pages, when they were last counted
+	written int64 // bytes since then: about a page for each that was taken, or more
+	ahead   int64 // bytes written since it was last seen how far commits are ahead of the file
+
+	tight bool  // the disk was found full
+	cause error // what the system said, if not that the disk is full
+
+	grace  time.Duration // evictAfter
+	warned time.Time     // when it was last logged that anonymous sessions give way
+}
+
+// newSpace returns the account of a store that has its lock. It gives up as much of the
+// reserve as it takes to open the database: SQLite makes files next to it.
+func newSpace(s *Store, cfg *Config) (*space, error) {
+	sp := &space{
+		reserve: &s.lock.reserve, path: s.path, log: s.log, every: checkpointBytes,
+		most: unlimited, hard: unlimited, soft: unlimited, used: unlimited,
+		shared: s.own && cfg.MaxBytes == 0, grace: evictAfter,
+	}
+	total, err := sp.total()
+	if err != nil { // a system that does not tell
+		total, sp.shared = math.MaxInt64, false
+	}
+	sp.every = int(min(max(total/16, 64<<10), checkpointBytes))
+	if err := sp.reserve.init(s.lock.f, total/8); err != nil {
+		return nil, err
+	}
+	sp.wal = max(sp.reserve.want/portions, minWAL)
+	const shm = 64 << 10
+	for !sp.reserve.spare(sp.wal+shm) && sp.reserve.give() {
+	}
+	return sp, nil
+}
+
+// total is what the disk has left, and what the database has of it.
+func (sp *space) total() (int64, error) {
+	total, err := available(filepath.Dir(sp.path))
+	for _, suffix := range []string{"", "-wal", ".lock"} {
+		if info, err := os.Stat(sp.path + suffix); err == nil {
+			total += info.Size()
+		}
+	}
+	return total, err
+}
+
+// share sets how much of the disk there is for anonymous sessions: half of it, without
+// the reserve and the WAL.
+func (sp *space) share() {
+	if !sp.shared {
+		return
+	}
+	if total, err := sp.total(); err == nil {
+		sp.soft = max(total-sp.reserve.want-walLimit(sp.every), 0) / 2 / sp.pageSize
+	}
+}
+
+// walLimit is what the WAL's file is cut back to if it has grown larger.
+func walLimit(every int) int64 { return maxWAL / checkpointBytes * int64(every) }
+
+// limit is how many pages the database may have for writes of this class.
+func (sp *space) limit(c class) int64 {
+	kept := min(max(sp.hard/16, sparePages), 1024)
+	switch {
+	case c == anonymous:
+		return min(sp.soft, sp.hard-kept)
+	case c == logged && !sp.tight:
+		return min(sp.soft+sp.soft/2, sp.hard-kept/2)
+	}
+	return sp.hard
+}
+
+// full is the error of writes that have no space.
+func (sp *space) full() error {
+	if sp.cause != nil {
+		return sp.cause
+	}
+	return session.ErrFull
+}
+
+// roomless reports whether an error may be for want of space. Some systems say so of
+// the disk alone, and of quotas and limits that there is an I/O error.
+func roomless(err error) bool {
+	switch code(err) {
+	case codeTooBig:
+		return false
+	case codeIOErr:
+		return true
+	}
+	return errors.Is(err, session.ErrFull)
+}
+
+// limitSpace brings the limits into force, when the database is open.
+func (w *writer) limitSpace(maxBytes int64) error {
+	sp := w.space
+	if err := w.conn.scan("PRAGMA page_size", &sp.pageSize); err != nil {
+		return err
+	}
+	if err := w.conn.exec(fmt.Sprintf("PRAGMA journal_size_limit = %d", walLimit(sp.every))); err != nil {
+		return err
+	}
+	if maxBytes > 0 {
+		sp.most = max(maxBytes/sp.pageSize, 1)
+	}
+	if err := w.setLimit(sp.most); err != nil {
+		return err
+	}
+	sp.share()
+	if err := w.extendWAL(); err != nil {
+		sp.log.Warn("sqlite: the WAL has not the size that it should have in case the disk is full", "error", err)
+	}
+	if !sp.reserve.whole() {
+		w.copyWAL()
+		return w.tighten(nil)
+	}
+	return nil
+}
+
+func (w *writer) setLimit(pages int64) error {
+	w.space.hard = pages
+	return w.conn.exec(fmt.Sprintf("PRAGMA max_page_count = %d", pages))
+}
+
+// extendWAL gives the WAL's file its least size. What follows the last frame is nothing
+// to SQLite. The transaction keeps other writers away.
+func (w *writer) extendWAL() error {
+	if _, err := w.st.begin.exec(); err != nil {
+		return err
+	}
+	defer w.rollback()
+	f, err := os.OpenFile(w.space.path+"-wal", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && info.Size() < w.space.wal {
+		_, err = f.WriteAt(make([]byte, w.space.wal-info.Size()), info.Size())
+	}
+	return err
+}
+
+// relieve does what can be done after a transaction that may have found no space, and
+// reports whether to try again. If it was one job's alone, the database may grow for it
+// although the disk is full.
+func (w *writer) relieve(t *tx, cause error, alone bool) bool {
+	sp := w.space
+	if sp.reserve.whole() {
+		return sp.tight && w.loosen() == nil // or it is the configured limit
+	}
+	copied := w.copyWAL()
+	if !sp.tight {
+		return w.tighten(cause) == nil && copied
+	}
+	return copied && alone && w.grant(t)
+}
+
+// copyWAL copies the WAL into the database's file, for which it gives up the reserve as
+// needed, and reports whether it could.
+func (w *writer) copyWAL() bool {
+	for {
+		err := w.check.restart()
+		if err == nil {
+			return true
+		}
+		if !roomless(err) || !w.space.reserve.give() {
+			return false
+		}
+	}
+}
+
+// tighten forbids the database to grow. The cause may be nil.
+func (w *writer) tighten(cause error) error {
+	sp := w.space
+	var pages int64
+	if err := w.conn.scan("PRAGMA page_count", &pages); err != nil {
+		return err
+	}
+	if err := w.setLimit(min(pages, sp.most)); err != nil {
+		return err
+	}
+	sp.tight = true
+	if cause != nil && code(cause) == codeIOErr {
+		sp.cause = cause
+	}
+	sp.log.Warn("sqlite: the disk is full: anonymous sessions are refused, users are served from the space that the store has reserved", "database", sp.path)
+	return nil
+}
+
+// loosen lets the database grow again. It may be called in a transaction.
+func (w *writer) loosen() error {
+	sp := w.space
+	if err := w.setLimit(sp.most); err != nil {
+		return err
+	}
+	sp.tight, sp.cause = false, nil
+	sp.log.Info("sqlite: the disk has space again", "database", sp.path)
+	return nil
+}
+
+// grant gives up a portion of the reserve for a job, and lets the database grow by half
+// of it: the other half is for the WAL. The last portion is kept to copy the WAL, and to
+// open the database.
+func (w *writer) grant(t *tx) bool {
+	sp := w.space
+	least := sp.reserve.want / portions
+	if t.class != essential {
+		least *= 2
+	}
+	left := sp.reserve.has - least
+	if left <= 0 || int64(t.need) > left/2 || !sp.reserve.give() {
+		return false
+	}
+	return w.setLimit(min(sp.hard+max(sp.reserve.want/portions/2/sp.pageSize, 1), sp.most)) == nil
+}
+
+// settle makes sure, after a commit, that the database's file will have space for what
+// has been added.
+func (w *writer) settle(bytes int) {
+	sp := w.space
+	sp.written += int64(bytes)
+	sp.ahead += int64(bytes)
+	if !sp.tight && sp.ahead < sp.reserve.want/8 {
+		return
+	}
+	sp.ahead = 0
+	var pages int64
+	info, err := os.Stat(sp.path)
+	if err != nil || w.conn.scan("PRAGMA page_count", &pages) != nil {
+		return
+	}
+	switch ahead := pages*sp.pageSize - info.Size(); {
+	case ahead > sp.reserve.want/2, sp.tight && ahead > 0:
+		w.copyWAL()
+		if !sp.tight && sp.reserve.has < sp.reserve.want && !sp.reserve.whole() {
+			_ = w.tighten(nil) // or the next transaction does
+		}
+	case ahead > sp.reserve.want/4:
+		w.check.soon()
+	}
+}
+
+// refresh looks how the disk is now.
+func (w *writer) refresh() {
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	if w.space.tight && w.space.reserve.whole() {
+		_ = w.loosen() // or it is tried again
+	}
+	w.space.share()
+}
+
+// place makes space for what a row takes more than the old one did, or answers
+// [session.ErrFull].
+func (t *tx) place(old, r *row, created bool) error {
+	bytes := r.texts() - old.texts()
+	if created {
+		bytes += rowBytes
+	}
+	if bytes <= 0 {
+		return nil
+	}
+	c := essential
+	if r.Owner == "" {
+		c = anonymous
+	}
+	err := t.claim(c, bytes, old.key())
+	if errors.Is(err, session.ErrFull) && created && bytes <= fewBytes {
+		found, failed := t.anonymous(fewAnonymous)
+		if failed != nil || len(found) < fewAnonymous {
+			t.class = essential
+			return failed
+		}
+	}
+	return err
+}
+
+// claim makes space for so many bytes more of this class, about, or answers
+// [session.ErrFull]. Anonymous sessions that are over or not in use give way, except the
+// one with this key. What is essential is tried in any case.
+func (t *tx) claim(c class, bytes int, except int64) error {
+	sp := t.w.space
+	t.need, t.class = bytes, c
+	pages := int64(bytes)/sp.pageSize*5/4 + sparePages
+	fits := func() bool {
+		return sp.limit(c)-sp.used-(sp.written+int64(t.bytes-t.counted))/sp.pageSize >= pages
+	}
+	if fits() {
+		return nil
+	}
+	// Of the jobs of a transaction, the first has tried everything.
+	if least := t.refused[c]; least == 0 || pages < least {
+		if err := t.countPages(); err != nil || fits() {
+			return err
+		}
+		if sp.tight && sp.reserve.whole() {
+			if err := t.w.loosen(); err != nil || fits() {
+				return err
+			}
+		}
+		for range 8 {
+			n, err := t.evict(except)
+			if err == nil && n > 0 {
+				err = t.countPages()
+			}
+			if err != nil || fits() {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+		}
+		t.refused[c] = pages
+	}
+	if c == essential {
+		return nil
+	}
+	sp.warn()
+	return sp.full()
+}
+
+// countPages counts the pages that are in use, for the whole of the transaction so far.
+func (t *tx) countPages() error {
+	if t.err != nil {
+		return t.err
+	}
+	sp := t.w.space
+	var pages, free int64
+	if t.err = t.w.conn.scan("PRAGMA page_count", &pages); t.err == nil {
+		t.err = t.w.conn.scan("PRAGMA freelist_count", &free)
+	}
+	sp.used, sp.written, t.counted = pages-free, 0, t.bytes
+	return t.err
+}
+
+// evict removes anonymous sessions that are over, or have not been used for a while,
+// among those that are over first, and returns how many. The others among them are looked
+// at again when they are over.
+func (t *tx) evict(except int64) (n int, err error) {
+	keys, err := t.anonymous(evictStep)
+	if err != nil {
+		return 0, err
+	}
+	now := time.Now()
+	for _, key := range keys {
+		r, err := t.head(key)
+		switch {
+		case errors.Is(err, errDamaged): // the sweep says so
+		case err != nil:
+			return n, err
+		case r == nil || key == except:
+		case !r.live(now) || now.Sub(r.Seen) > t.w.space.grace:
+			if err := t.remove(r); err != nil {
+				return n, err
+			}
+			n++
+		case r.due < r.Deadline().UnixMilli():
+			if err := t.postpone(key); err != nil {
+				return n, err
+			}
+		}
+	}
+	if n > 0 {
+		t.w.space.warn()
+	}
+	return n, nil
+}
+
+// anonymous returns the keys of anonymous sessions, so many at most: those that are due
+// first.
+func (t *tx) anonymous(limit int) (keys []int64, err error) {
+	if t.err == nil {
+		keys, t.err = all(t.w.st.due, scanOne[int64], math.MaxInt64, limit)
+	}
+	return keys, t.err
+}
+
+// warn logs that there is no space for anonymous sessions, once in a while.
+func (sp *space) warn() {
+	if now := time.Now(); now.Sub(sp.warned) > time.Minute {
+		sp.warned = now
+		sp.log.Warn("sqlite: there is no space for all anonymous sessions: those not in use give way, new ones are refused", "database", sp.path)
+	}
+}
