@@ -22,18 +22,19 @@ const (
 // own, while others write. SQLite would do so inside of a commit, which then
 // takes as long as some thousand writes.
 type checkpointer struct {
+	mu   sync.Mutex // held while the connection is used, which is the last lock taken
 	conn *conn
 	log  *slog.Logger
 	turn *sync.Mutex // the writer's
 	wake chan struct{}
 	bad  bool // the last attempt failed
 
-	every int // bytes of writes
-	bytes int // the writer's, since it last woke us
+	every int // bytes of writes, the writer's
+	bytes int // likewise, since it last woke us
 }
 
 func newCheckpointer(s *Store, c *conn) *checkpointer {
-	return &checkpointer{conn: c, log: s.log, turn: &s.writer.turn, wake: make(chan struct{}, 1), every: s.writer.space.every}
+	return &checkpointer{conn: c, log: s.log, turn: &s.writer.turn, wake: make(chan struct{}, 1)}
 }
 
 // wrote is called by the writer.
@@ -83,8 +84,8 @@ func (c *checkpointer) checkpoint() {
 
 // pass copies what the WAL has at this moment and nobody reads any more.
 func (c *checkpointer) pass() error {
-	var busy, pages, copied int
-	return c.conn.scan("PRAGMA wal_checkpoint(PASSIVE)", &busy, &pages, &copied)
+	_, err := c.copy("PASSIVE")
+	return err
 }
 
 // errBusy says that another program reads what is in the WAL.
@@ -93,10 +94,18 @@ var errBusy = errors.New("the WAL is being read")
 // restart copies all of the WAL, and has the next transaction begin at its beginning. It
 // waits for readers a little. The writer's turn must be held.
 func (c *checkpointer) restart() error {
-	var busy, pages, copied int
-	err := c.conn.scan("PRAGMA wal_checkpoint(RESTART)", &busy, &pages, &copied)
-	if err == nil && busy != 0 {
+	busy, err := c.copy("RESTART")
+	if err == nil && busy {
 		err = errBusy
 	}
 	return err
+}
+
+// copy copies the WAL in one of SQLite's modes.
+func (c *checkpointer) copy(mode string) (busy bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var pages, copied int
+	err = c.conn.scan("PRAGMA wal_checkpoint("+mode+")", &busy, &pages, &copied)
+	return busy, err
 }

@@ -28,20 +28,25 @@ const (
 	maxReserve = 4 << 20
 )
 
-// init sets the size, and finds how much there is. It does not make the reserve smaller
-// than it is: a full disk looks like a small one.
-func (r *reserve) init(f *os.File, want int64) error {
+// open finds how much there is of the reserve in the lock's file.
+func (r *reserve) open(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	r.f, r.has = f, max(info.Size()-reserveStart, 0)
-	r.want = min(max(want, r.has, minReserve), maxReserve)
+	r.resize(r.has)
 	if r.has > r.want {
 		r.has = r.want
 		return f.Truncate(reserveStart + r.has)
 	}
 	return nil
+}
+
+// resize sets the size of a whole reserve. It is never made smaller, since a full disk
+// looks like a small one.
+func (r *reserve) resize(want int64) {
+	r.want = min(max(want, r.want, minReserve), maxReserve)
 }
 
 // fill makes the reserve whole, as far as the disk has space, and reports whether it is.
@@ -62,14 +67,16 @@ func (r *reserve) give() bool {
 	return r.f.Truncate(reserveStart+r.has) == nil
 }
 
-// spare reports whether the disk has space for so many bytes more.
+// spare reports whether the disk has space for so many bytes more. It tries, since what
+// the system says of the disk leaves out quotas and limits.
 func (r *reserve) spare(bytes int64) bool {
 	_, err := writeRandom(r.f, reserveStart+r.has, bytes)
 	return r.f.Truncate(reserveStart+r.has) == nil && err == nil
 }
 
-// whole reports whether the reserve is whole and the disk has space for more.
-func (r *reserve) whole() bool { return r.fill() && r.spare(r.want/portions) }
+// restore makes the reserve whole if it can, and reports whether it is whole and the disk
+// has space for more.
+func (r *reserve) restore() bool { return r.fill() && r.spare(r.want/portions) }
 
 // writeRandom writes bytes that no file system can compress, and returns how many it
 // could write.

@@ -49,6 +49,9 @@ const (
 
 	// minWAL holds the pages of a small transaction.
 	minWAL = 96 << 10
+
+	// minEvery is after how many bytes the WAL is copied on a very small disk.
+	minEvery = 64 << 10
 )
 
 // A space accounts for what the database may still take, and decides what happens when
@@ -69,7 +72,7 @@ type space struct {
 	log      *slog.Logger
 	pageSize int64
 	wal      int64 // least size of the WAL's file
-	every    int   // bytes of writes after which the WAL is copied
+	every    int   // bytes of writes after which the WAL is copied: see checkpointBytes
 	shared   bool  // anonymous sessions get a share of the disk
 
 	most int64 // pages that are configured
@@ -91,18 +94,15 @@ type space struct {
 // reserve as it takes to open the database: SQLite makes files next to it.
 func newSpace(s *Store, cfg *Config) (*space, error) {
 	sp := &space{
-		reserve: &s.lock.reserve, path: s.path, log: s.log, every: checkpointBytes,
+		reserve: &s.lock.reserve, path: s.path, log: s.log, pageSize: pageBytes, every: minEvery,
 		most: unlimited, hard: unlimited, soft: unlimited, used: unlimited,
 		shared: s.own && cfg.MaxBytes == 0, grace: evictAfter,
 	}
-	total, err := sp.total()
-	if err != nil { // a system that does not tell
-		total, sp.shared = math.MaxInt64, false
-	}
-	sp.every = int(min(max(total/16, 64<<10), checkpointBytes))
-	if err := sp.reserve.init(s.lock.f, total/8); err != nil {
+	if err := sp.reserve.open(s.lock.f); err != nil {
 		return nil, err
 	}
+	sp.measure()
+	sp.ahead = sp.reserve.want // the process before may have left a WAL
 	sp.wal = max(sp.reserve.want/portions, minWAL)
 	const shm = 64 << 10
 	for !sp.reserve.spare(sp.wal+shm) && sp.reserve.give() {
@@ -110,25 +110,39 @@ func newSpace(s *Store, cfg *Config) (*space, error) {
 	return sp, nil
 }
 
+// unknownTotal is the total where the system does not tell.
+const unknownTotal = math.MaxInt64
+
 // total is what the disk has left, and what the database has of it.
-func (sp *space) total() (int64, error) {
+func (sp *space) total() int64 {
 	total, err := available(filepath.Dir(sp.path))
-	for _, suffix := range []string{"", "-wal", ".lock"} {
-		if info, err := os.Stat(sp.path + suffix); err == nil {
-			total += info.Size()
-		}
+	if err != nil {
+		return unknownTotal
 	}
-	return total, err
+	for _, suffix := range []string{"", "-wal", ".lock"} {
+		total += fileSize(sp.path + suffix)
+	}
+	return total
 }
 
-// share sets how much of the disk there is for anonymous sessions: half of it, without
-// the reserve and the WAL.
-func (sp *space) share() {
-	if !sp.shared {
-		return
+// fileSize returns the size of a file, 0 if there is none.
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
 	}
-	if total, err := sp.total(); err == nil {
-		sp.soft = max(total-sp.reserve.want-walLimit(sp.every), 0) / 2 / sp.pageSize
+	return info.Size()
+}
+
+// measure looks how much space there is. Sizes only grow, since a full disk looks like a
+// small one. Anonymous sessions may fill the database up to half of the disk, and the pages
+// that it has anyway: users may have filled more than half, or other files.
+func (sp *space) measure() {
+	total := sp.total()
+	sp.every = int(min(max(total/16, int64(sp.every)), checkpointBytes))
+	sp.reserve.resize(total / 8)
+	if sp.shared && total != unknownTotal {
+		sp.soft = max((total-sp.reserve.want)/2, fileSize(sp.path)) / sp.pageSize
 	}
 }
 
@@ -155,9 +169,9 @@ func (sp *space) full() error {
 	return session.ErrFull
 }
 
-// roomless reports whether an error may be for want of space. Some systems say so of
-// the disk alone, and of quotas and limits that there is an I/O error.
-func roomless(err error) bool {
+// maybeFull reports whether an error may be for want of space. Of quotas and limits of
+// the system, SQLite says that there is an I/O error.
+func maybeFull(err error) bool {
 	switch code(err) {
 	case codeTooBig:
 		return false
@@ -173,24 +187,31 @@ func (w *writer) limitSpace(maxBytes int64) error {
 	if err := w.conn.scan("PRAGMA page_size", &sp.pageSize); err != nil {
 		return err
 	}
-	if err := w.conn.exec(fmt.Sprintf("PRAGMA journal_size_limit = %d", walLimit(sp.every))); err != nil {
-		return err
-	}
 	if maxBytes > 0 {
 		sp.most = max(maxBytes/sp.pageSize, 1)
 	}
 	if err := w.setLimit(sp.most); err != nil {
 		return err
 	}
-	sp.share()
+	if err := w.measure(); err != nil {
+		return err
+	}
 	if err := w.extendWAL(); err != nil {
 		sp.log.Warn("sqlite: the WAL has not the size that it should have in case the disk is full", "error", err)
 	}
-	if !sp.reserve.whole() {
-		w.copyWAL()
+	if !sp.reserve.restore() {
+		w.copyWAL(w.check.restart)
 		return w.tighten(nil)
 	}
+	w.settle(0)
 	return nil
+}
+
+// measure looks how much space there is, and sets the sizes accordingly.
+func (w *writer) measure() error {
+	w.space.measure()
+	w.check.every = w.space.every
+	return w.conn.exec(fmt.Sprintf("PRAGMA journal_size_limit = %d", walLimit(w.space.every)))
 }
 
 func (w *writer) setLimit(pages int64) error {
@@ -218,29 +239,32 @@ func (w *writer) extendWAL() error {
 }
 
 // relieve does what can be done after a transaction that may have found no space, and
-// reports whether to try again. If it was one job's alone, the database may grow for it
+// reports whether to try again. The first time that is to copy the WAL, which can be
+// used again then. If that was not enough, the database may grow for one job alone
 // although the disk is full.
-func (w *writer) relieve(t *tx, cause error, alone bool) bool {
+func (w *writer) relieve(t *tx, cause error, again, alone bool) bool {
 	sp := w.space
-	if sp.reserve.whole() {
+	if sp.reserve.restore() {
 		return sp.tight && w.loosen() == nil // or it is the configured limit
 	}
-	copied := w.copyWAL()
-	if !sp.tight {
-		return w.tighten(cause) == nil && copied
+	if !w.copyWAL(w.check.restart) {
+		return false
 	}
-	return copied && alone && w.grant(t)
+	if !sp.tight && w.tighten(cause) != nil {
+		return false
+	}
+	return !again || alone && w.grant(t)
 }
 
-// copyWAL copies the WAL into the database's file, for which it gives up the reserve as
-// needed, and reports whether it could.
-func (w *writer) copyWAL() bool {
+// copyWAL copies the WAL into the database's file in this way, gives up the reserve for
+// that as needed, and reports whether it could.
+func (w *writer) copyWAL(copying func() error) bool {
 	for {
-		err := w.check.restart()
+		err := copying()
 		if err == nil {
 			return true
 		}
-		if !roomless(err) || !w.space.reserve.give() {
+		if !maybeFull(err) || !w.space.reserve.give() {
 			return false
 		}
 	}
@@ -271,6 +295,7 @@ func (w *writer) loosen() error {
 		return err
 	}
 	sp.tight, sp.cause = false, nil
+	sp.measure()
 	sp.log.Info("sqlite: the disk has space again", "database", sp.path)
 	return nil
 }
@@ -302,29 +327,41 @@ func (w *writer) settle(bytes int) {
 	}
 	sp.ahead = 0
 	var pages int64
-	info, err := os.Stat(sp.path)
-	if err != nil || w.conn.scan("PRAGMA page_count", &pages) != nil {
+	if w.conn.scan("PRAGMA page_count", &pages) != nil {
 		return
 	}
-	switch ahead := pages*sp.pageSize - info.Size(); {
-	case ahead > sp.reserve.want/2, sp.tight && ahead > 0:
-		w.copyWAL()
-		if !sp.tight && sp.reserve.has < sp.reserve.want && !sp.reserve.whole() {
+	switch ahead := pages*sp.pageSize - fileSize(sp.path); {
+	case ahead > sp.reserve.want/4, sp.tight && ahead > 0:
+		w.copyWAL(w.check.pass) // others may be reading: that is no reason to wait
+		if !sp.tight && sp.reserve.has < sp.reserve.want && !sp.reserve.restore() {
 			_ = w.tighten(nil) // or the next transaction does
 		}
-	case ahead > sp.reserve.want/4:
+	case ahead > sp.reserve.want/8:
 		w.check.soon()
 	}
+}
+
+// maxBytes is how much a transaction of several jobs may write, about: what it adds must
+// fit into the reserve, together with what others have added that is not copied yet.
+func (sp *space) maxBytes() int { return int(min(sp.reserve.want/4, maxBatchBytes)) }
+
+// canCopy reports whether there is space to copy what a transaction writes. Most of them are
+// small enough for the reserve. The others need twice their size, in the WAL and in the
+// database's file.
+func (sp *space) canCopy(bytes int) bool {
+	return int64(bytes) <= sp.reserve.want/2 || sp.reserve.spare(2*int64(bytes))
 }
 
 // refresh looks how the disk is now.
 func (w *writer) refresh() {
 	w.turn.Lock()
 	defer w.turn.Unlock()
-	if w.space.tight && w.space.reserve.whole() {
-		_ = w.loosen() // or it is tried again
+	_ = w.measure() // or it is tried again
+	if w.space.reserve.has < w.space.reserve.want || w.space.tight {
+		if w.space.reserve.restore() && w.space.tight {
+			_ = w.loosen() // likewise
+		}
 	}
-	w.space.share()
 }
 
 // place makes space for what a row takes more than the old one did, or answers
@@ -343,7 +380,7 @@ func (t *tx) place(old, r *row, created bool) error {
 	}
 	err := t.claim(c, bytes, old.key())
 	if errors.Is(err, session.ErrFull) && created && bytes <= fewBytes {
-		found, failed := t.anonymous(fewAnonymous)
+		found, failed := t.firstAnonymous(fewAnonymous)
 		if failed != nil || len(found) < fewAnonymous {
 			t.class = essential
 			return failed
@@ -354,7 +391,8 @@ func (t *tx) place(old, r *row, created bool) error {
 
 // claim makes space for so many bytes more of this class, about, or answers
 // [session.ErrFull]. Anonymous sessions that are over or not in use give way, except the
-// one with this key. What is essential is tried in any case.
+// one with this key. What is essential is tried in any case, and audit events too when
+// the disk is full: they have their own share of the reserve.
 func (t *tx) claim(c class, bytes int, except int64) error {
 	sp := t.w.space
 	t.need, t.class = bytes, c
@@ -370,7 +408,7 @@ func (t *tx) claim(c class, bytes int, except int64) error {
 		if err := t.countPages(); err != nil || fits() {
 			return err
 		}
-		if sp.tight && sp.reserve.whole() {
+		if sp.tight && sp.reserve.restore() {
 			if err := t.w.loosen(); err != nil || fits() {
 				return err
 			}
@@ -389,8 +427,8 @@ func (t *tx) claim(c class, bytes int, except int64) error {
 		}
 		t.refused[c] = pages
 	}
-	if c == essential {
-		return nil
+	if c == essential || c == logged && sp.tight {
+		return nil // SQLite may find space, or the reserve has some
 	}
 	sp.warn()
 	return sp.full()
@@ -414,7 +452,7 @@ func (t *tx) countPages() error {
 // among those that are over first, and returns how many. The others among them are looked
 // at again when they are over.
 func (t *tx) evict(except int64) (n int, err error) {
-	keys, err := t.anonymous(evictStep)
+	keys, err := t.firstAnonymous(evictStep)
 	if err != nil {
 		return 0, err
 	}
@@ -443,9 +481,9 @@ func (t *tx) evict(except int64) (n int, err error) {
 	return n, nil
 }
 
-// anonymous returns the keys of anonymous sessions, so many at most: those that are due
-// first.
-func (t *tx) anonymous(limit int) (keys []int64, err error) {
+// firstAnonymous returns the keys of anonymous sessions, so many at most: those that are
+// due first.
+func (t *tx) firstAnonymous(limit int) (keys []int64, err error) {
 	if t.err == nil {
 		keys, t.err = all(t.w.st.due, scanOne[int64], math.MaxInt64, limit)
 	}

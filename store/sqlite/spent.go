@@ -14,6 +14,9 @@ func (s *Store) Spend(ctx context.Context, id [16]byte, until time.Time) (first 
 		return false, nil
 	}
 	added, err := do(ctx, s.writer, func(t *tx) (int64, error) {
+		if err := t.claim(essential, rowBytes, 0); err != nil {
+			return 0, err
+		}
 		return t.count(t.w.st.spend, id[:], until.UnixMilli())
 	})
 	return added > 0, fail("spend", err)

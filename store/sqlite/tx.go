@@ -247,11 +247,11 @@ func (t *tx) sweep(keys []int64) (s swept, err error) {
 	return s, nil
 }
 
-// step is how many rows are removed in one transaction. What a few take fits into the
-// least WAL.
+// step is how many rows are removed in one transaction. On a full disk it must fit into
+// the WAL as it is: of each row, the page of one index lies apart from the others'.
 func (t *tx) step() int {
-	if t.w.space.tight {
-		return 8
+	if sp := t.w.space; sp.tight {
+		return int(min(sp.wal/(3*pageBytes), sweepStep))
 	}
 	return sweepStep
 }

@@ -208,15 +208,15 @@ const maxRelief = 8
 
 // attempt is try, again if there was no space and some could be made.
 func (w *writer) attempt(batch []*job) (n int, err error, own bool) {
-	for range maxRelief {
+	for tries := range maxRelief {
 		t := &tx{w: w, rows: make(map[int64]*row, len(batch))}
 		n, err, own = w.try(t, batch)
-		if err == nil || !roomless(err) || !w.relieve(t, err, n == 1) {
+		if err == nil || !maybeFull(err) || !w.relieve(t, err, tries > 0, n == 1) {
 			break
 		}
 		batch = batch[:n]
 	}
-	if err != nil && roomless(err) && w.space.cause != nil {
+	if err != nil && maybeFull(err) && w.space.cause != nil {
 		err = w.space.cause
 	}
 	return n, err, own
@@ -229,7 +229,7 @@ func (w *writer) try(t *tx, batch []*job) (n int, err error, own bool) {
 	if _, err := w.st.begin.exec(); err != nil {
 		return len(batch), fmt.Errorf("begin: %w", err), false
 	}
-	for n < len(batch) && t.bytes <= maxBatchBytes {
+	for n < len(batch) && t.bytes <= w.space.maxBytes() {
 		j := batch[n]
 		n++
 		select {
@@ -243,6 +243,10 @@ func (w *writer) try(t *tx, batch []*job) (n int, err error, own bool) {
 			w.rollback()
 			return n, t.err, true
 		}
+	}
+	if !w.space.canCopy(t.bytes) {
+		w.rollback()
+		return n, w.space.full(), false
 	}
 	for key, r := range t.rows {
 		w.cache.begin(key, r)
