@@ -22,19 +22,20 @@ const (
 // own, while others write. SQLite would do so inside of a commit, which then
 // takes as long as some thousand writes.
 type checkpointer struct {
-	mu   sync.Mutex // held while the connection is used, which is the last lock taken
-	conn *conn
 	log  *slog.Logger
-	turn *sync.Mutex // the writer's
+	turn *sync.Mutex // the writer's, which is taken before mu
 	wake chan struct{}
-	bad  bool // the last attempt failed
+
+	mu   sync.Mutex
+	conn *conn // used by one at a time
+	bad  bool  // the last attempt failed
 
 	every int // bytes of writes, the writer's
 	bytes int // likewise, since it last woke us
 }
 
 func newCheckpointer(s *Store, c *conn) *checkpointer {
-	return &checkpointer{conn: c, log: s.log, turn: &s.writer.turn, wake: make(chan struct{}, 1)}
+	return &checkpointer{conn: c, log: s.log, turn: &s.writer.turn, wake: make(chan struct{}, 1), every: s.writer.space.every}
 }
 
 // wrote is called by the writer.
@@ -76,6 +77,8 @@ func (c *checkpointer) checkpoint() {
 		err = c.pass()
 		c.turn.Unlock()
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err != nil && !c.bad {
 		c.log.Warn("sqlite: the WAL cannot be copied into the database and grows until it can", "error", err)
 	}

@@ -9,14 +9,19 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/seed-64ad3862/gatehouse/internal/needs"
 )
 
 // mounted is what the other process says when it has a disk of its own.
 const mounted = "with a disk of its own"
 
-// TestDiskFull: a small disk fills up. A process with mounts of its own
-// has it. Where the system does not let us do that, TestFileLimit has to do.
-func TestDiskFull(t *testing.T) {
+// onDisk returns a folder that is a disk of its own, of this size, in a process that runs
+// the test once more and has mounts of its own. In the test's own process it reports what
+// the other one has said, and answers "". Where the system lets us mount nothing, the test
+// ends.
+func onDisk(t *testing.T, size string) string {
+	t.Helper()
 	if os.Getenv(childVariable) == "" {
 		for _, attributes := range []*syscall.SysProcAttr{
 			{Cloneflags: syscall.CLONE_NEWNS},
@@ -38,15 +43,14 @@ func TestDiskFull(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			return
+			return ""
 		}
-		t.Log("the system lets us mount nothing")
-		return
+		needs.Missing(t, "the system lets us mount nothing")
 	}
 	dir := t.TempDir()
 	if err := errors.Join(
 		syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""),
-		syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"),
+		syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +60,16 @@ func TestDiskFull(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// TestDiskFull: a small disk fills up, in the middle of a write. TestFileLimit is the same
+// where there can be no disk of its own.
+func TestDiskFull(t *testing.T) {
+	dir := onDisk(t, "16m")
+	if dir == "" {
+		return
+	}
 	ballast := filepath.Join(dir, "ballast")
 	outOfRoom(t, dir, room{
 		full: true,

@@ -79,6 +79,8 @@ type space struct {
 	hard int64 // pages the database may have: max_page_count
 	soft int64 // pages it may have for anonymous sessions
 
+	granted int64 // pages of hard that are for users, out of the reserve
+
 	used    int64 // pages, when they were last counted
 	written int64 // bytes since then: about a page for each that was taken, or more
 	ahead   int64 // bytes written since it was last seen how far commits are ahead of the file
@@ -105,7 +107,7 @@ func newSpace(s *Store, cfg *Config) (*space, error) {
 	sp.ahead = sp.reserve.want // the process before may have left a WAL
 	sp.wal = max(sp.reserve.want/portions, minWAL)
 	const shm = 64 << 10
-	for !sp.reserve.spare(sp.wal+shm) && sp.reserve.give() {
+	for !sp.reserve.spare(max(sp.wal-fileSize(sp.path+"-wal"), 0)+shm) && sp.reserve.give() {
 	}
 	return sp, nil
 }
@@ -154,7 +156,7 @@ func (sp *space) limit(c class) int64 {
 	kept := min(max(sp.hard/16, sparePages), 1024)
 	switch {
 	case c == anonymous:
-		return min(sp.soft, sp.hard-kept)
+		return min(sp.soft, sp.hard-sp.granted-kept)
 	case c == logged && !sp.tight:
 		return min(sp.soft+sp.soft/2, sp.hard-kept/2)
 	}
@@ -209,8 +211,10 @@ func (w *writer) limitSpace(maxBytes int64) error {
 
 // measure looks how much space there is, and sets the sizes accordingly.
 func (w *writer) measure() error {
-	w.space.measure()
-	w.check.every = w.space.every
+	before := w.space.every
+	if w.space.measure(); w.space.every != before {
+		w.check.every = w.space.every
+	}
 	return w.conn.exec(fmt.Sprintf("PRAGMA journal_size_limit = %d", walLimit(w.space.every)))
 }
 
@@ -280,7 +284,7 @@ func (w *writer) tighten(cause error) error {
 	if err := w.setLimit(min(pages, sp.most)); err != nil {
 		return err
 	}
-	sp.tight = true
+	sp.tight, sp.granted = true, 0
 	if cause != nil && code(cause) == codeIOErr {
 		sp.cause = cause
 	}
@@ -294,7 +298,7 @@ func (w *writer) loosen() error {
 	if err := w.setLimit(sp.most); err != nil {
 		return err
 	}
-	sp.tight, sp.cause = false, nil
+	sp.tight, sp.granted, sp.cause = false, 0, nil
 	sp.measure()
 	sp.log.Info("sqlite: the disk has space again", "database", sp.path)
 	return nil
@@ -313,7 +317,9 @@ func (w *writer) grant(t *tx) bool {
 	if left <= 0 || int64(t.need) > left/2 || !sp.reserve.give() {
 		return false
 	}
-	return w.setLimit(min(sp.hard+max(sp.reserve.want/portions/2/sp.pageSize, 1), sp.most)) == nil
+	more := min(max(sp.reserve.want/portions/2/sp.pageSize, 1), sp.most-sp.hard)
+	sp.granted += more
+	return w.setLimit(sp.hard+more) == nil
 }
 
 // settle makes sure, after a commit, that the database's file will have space for what
