@@ -44,7 +44,7 @@ var agreements = map[string]agreement{
 	"listen": own, "insecure-http": own, "trusted-proxy": own, "database-password-file": own, "sessions-password-file": own,
 	"views": own, "static": own, "tls-cert": own, "tls-key": own, "acme-host": own, "acme-email": own, "acme-directory": own,
 	"acme-root": own, "acme-cache": own, "smtp-password-file": own, "metrics": own, "log-format": own, "log-level": own,
-	"differing-settings": own,
+	"differing-settings": own, "database-size": own,
 
 	"site": alike, "home": alike, "captcha": alike, "second-factor": alike, "password-length": alike, "idle": alike,
 	"absolute": alike, "smtp": alike, "mail-from": alike, "audit-retention": alike,

@@ -226,6 +226,7 @@ func (s *settings) checkAlone() error {
 		otherIsGiven bool
 	}{
 		{s.DatabasePasswordFile != "", "database-password-file", "a --database of PostgreSQL", isPostgres(s.Database)},
+		{s.DatabaseSize != 0, "database-size", "a --database that is a file of SQLite", !isPostgres(s.Database)},
 		{s.SessionsPasswordFile != "", "sessions-password-file", "--sessions", s.Sessions != ""},
 		{s.SMTPPasswordFile != "", "smtp-password-file", "--smtp", s.SMTP != ""},
 		{s.MailFrom != "", "mail-from", "--smtp", s.SMTP != ""},

@@ -243,11 +243,14 @@ func TestServeSettings(t *testing.T) {
 	write("")
 	fails("did you mean GATEHOUSE_CAPTCHA?", "GATEHOUSE_CAPCHA=off")
 	fails("put the password into a file", "GATEHOUSE_DATABASE=postgres://me:secret@localhost/x")
+	fails("--database-size means nothing without a --database that is a file of SQLite", "GATEHOUSE_DATABASE=postgres://me@localhost/x", "GATEHOUSE_DATABASE_SIZE=1GB")
+	fails(`"1000 apples" is no size such as 512MB or 2GB`, "GATEHOUSE_DATABASE_SIZE=1000 apples")
+	fails("--database-size 5KB is less than 4MB", "GATEHOUSE_DATABASE_SIZE=5KB")
 	fails("read the cookies", "GATEHOUSE_LISTEN=0.0.0.0:0")
 	fails("is not like https://", "GATEHOUSE_PUBLIC_URL=example.com")
 	fails("in plain HTTP", "GATEHOUSE_PUBLIC_URL=http://app.example")
 
-	write("site = \"From the file\"\nmetrics = \"127.0.0.1:0\"\npassword-length = 12\n")
+	write("site = \"From the file\"\nmetrics = \"127.0.0.1:0\"\npassword-length = 12\ndatabase-size = \"64MB\"\n")
 	t.Setenv("GATEHOUSE_SITE", "")
 	if err := os.Unsetenv("GATEHOUSE_SITE"); err != nil {
 		t.Fatal(err)

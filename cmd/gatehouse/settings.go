@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +38,7 @@ type settings struct {
 
 	Database             string `default:"gatehouse.db" placeholder:"FILE|URL" help:"People and the log: a file of SQLite, or postgres://… (${default})."`
 	DatabasePasswordFile string `name:"database-password-file" placeholder:"FILE" help:"Holds the password for the database."`
+	DatabaseSize         size   `name:"database-size" placeholder:"SIZE" help:"How large the file of SQLite may become, such as 512MB; if empty, the disk is the bound, of which sessions of visitors get half. When it is full, they give way to those of users."`
 	Sessions             string `placeholder:"URL" help:"Sessions in Redis: redis://…; in the database if empty."`
 	SessionsPasswordFile string `name:"sessions-password-file" placeholder:"FILE" help:"Holds the password for Redis."`
 
@@ -65,6 +69,39 @@ type settings struct {
 	AuditRetention time.Duration `name:"audit-retention" default:"2160h" placeholder:"TIME" help:"How long the log is kept (${default}, 90 days)."`
 	LogFormat      string        `name:"log-format" default:"text" enum:"text,json" help:"Of what a server says on standard error: text, json (${default})."`
 	LogLevel       string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"From which level on: debug, info, warn, error (${default})."`
+}
+
+// A size is a number of bytes, in text with a unit of 1024 times the one before.
+type size int64
+
+// units are those of sizes, the smallest first. None is bytes, too.
+var units = []string{"B", "KB", "MB", "GB", "TB"}
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. Nothing is no size: 0.
+func (s *size) UnmarshalText(text []byte) error {
+	*s = 0
+	if len(text) == 0 {
+		return nil
+	}
+	digits := strings.TrimRight(string(text), "BKMGT")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	unit := slices.Index(units, cmp.Or(string(text[len(digits):]), "B"))
+	if err != nil || unit < 0 || n < 0 || n > math.MaxInt64>>(10*unit) {
+		return fmt.Errorf("%q is no size such as 512MB or 2GB", text)
+	}
+	*s = size(n << (10 * unit))
+	return nil
+}
+
+func (s size) String() string {
+	if s == 0 {
+		return ""
+	}
+	unit := 0
+	for unit < len(units)-1 && s%1024 == 0 {
+		s, unit = s/1024, unit+1
+	}
+	return strconv.FormatInt(int64(s), 10) + units[unit]
 }
 
 // differWarn is the value of --differing-settings with which a machine joins the others

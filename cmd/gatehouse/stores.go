@@ -53,7 +53,7 @@ func (s *server) openDatabase(ctx context.Context) (*stores, error) {
 		}
 		return &stores{sessions: store, people: store.Accounts(), log: store.Accounts(), once: store, throttle: store.Throttle()}, nil
 	}
-	store, err := sqlite.Open(ctx, sqlite.Config{Path: s.Database, Logger: s.log})
+	store, err := sqlite.Open(ctx, sqlite.Config{Path: s.Database, MaxBytes: int64(s.DatabaseSize), Logger: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +101,8 @@ func (s *settings) checkStores() error {
 	switch {
 	case s.Database == "":
 		return usageError{errDatabase}
+	case s.DatabaseSize != 0 && s.DatabaseSize < minDatabaseSize:
+		return usageError{fmt.Errorf("--database-size %v is less than %v", s.DatabaseSize, minDatabaseSize)}
 	case isPostgres(s.Database):
 		if _, err := s.postgres(); err != nil {
 			return err
@@ -114,6 +116,9 @@ func (s *settings) checkStores() error {
 	_, err := s.redis()
 	return err
 }
+
+// minDatabaseSize holds the tables, and some thousand people.
+const minDatabaseSize size = 4 << 20
 
 var errDatabase = errors.New("--database is a file, or postgres://USER@HOST/DATABASE")
 

@@ -25,3 +25,23 @@ func TestSessionsCache(t *testing.T) {
 		}
 	}
 }
+
+// TestSize: sizes come back as they are written, and what is no size is refused.
+func TestSize(t *testing.T) {
+	for text, want := range map[string]size{"": 0, "1B": 1, "1023B": 1023, "4KB": 4 << 10, "512MB": 512 << 20, "1536MB": 1536 << 20, "2GB": 2 << 30, "3TB": 3 << 40} {
+		var got size
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want || got.String() != text {
+			t.Errorf("%q is %d, %v, and back %q", text, got, err, got)
+		}
+	}
+	var got size
+	if err := got.UnmarshalText([]byte("1234567")); err != nil || got != 1234567 {
+		t.Errorf("a number of bytes is %d, %v", got, err)
+	}
+	for _, text := range []string{"MB", "-1MB", "1.5GB", "1 MB", "1mb", "1MBB", "1BM", "9999999999TB", "99999999999999999999B"} {
+		var got size
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is %d", text, got)
+		}
+	}
+}
