@@ -134,6 +134,28 @@ func BenchmarkCommit(b *testing.B) {
 	b.ReportMetric(float64(slowest.Load())/1e6, "slowest-ms")
 }
 
+// BenchmarkCreate is durable too: the file grows all the time.
+func BenchmarkCreate(b *testing.B) {
+	s := open(b, Config{})
+	populate(b, s, 1000)
+	b.ReportAllocs()
+	b.ResetTimer()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range together {
+		wg.Go(func() {
+			for i := int(next.Add(1)); i <= b.N; i = int(next.Add(1)) {
+				if err := s.Commit(context.Background(), newID(), creation(usual(i)...)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+}
+
 // BenchmarkGroupCommitRaw is what there is to be had: one goroutine that writes
 // 64 rows of that size in one transaction, with the same driver and the same
 // durability, and nothing else.

@@ -14,8 +14,7 @@
 // everything that was answered, and of what was under way each write as a whole or
 // not at all. A write that was answered with the error of the caller's context may
 // be committed too: the writer does not stop in the middle of a transaction for one
-// of those who share it. When the disk is full, writes are refused with [session.ErrFull], or
-// [account.ErrFull], and reads go on; when there is room again, so do writes.
+// of those who share it.
 //
 // Writes that wait are committed together by one goroutine, since it is the disk
 // that takes the time: many at once are as durable as one, and take hardly longer.
@@ -23,6 +22,24 @@
 // the file: a second one is refused with [ErrInUse], by a lock that ends with the
 // process however it ends. Nobody else may write to its tables while a store has
 // them; to read them with another program is harmless.
+//
+// # When the disk is full
+//
+// A flood of visitors does not keep users out. Sessions without an owner fill half of the
+// disk at most, or of [Config.MaxBytes] all but a sixteenth (4 MB at most). Beyond that,
+// those that have not been used for two minutes give way to new ones, and to users; where
+// there are none, a new one is refused with [session.ErrFull], unless it is small and there
+// are only a few.
+//
+// When other files have filled the disk, all that users need is still written, out of
+// pages that are free and of a reserve: an eighth of the disk, and at most 4 MB, which are
+// kept in the file that ends in .lock. It also makes sure that the WAL can be copied,
+// without which not even a sweep could write, and that the database can be opened. Only
+// when that is used up too are users refused, with [session.ErrFull] or [account.ErrFull].
+// Reads go on, sweeps make space, and when the disk has space again, which is seen by a
+// write or by the next sweep, all is as before. Two things are not provided for: an upgrade
+// of the database needs space of its own, and a program that reads in one transaction for
+// hours keeps the WAL from being copied.
 //
 // # Where to put it
 //
@@ -49,7 +66,7 @@
 // Copying an open database's
 // file misses what is in the -wal file beside it. The file never shrinks by
 // itself, and room of sessions that have ended is used again; set
-// [Config.MaxBytes] where visitors could fill the disk.
+// [Config.MaxBytes] where other programs need the disk.
 //
 // It runs on Linux, macOS and the BSDs. Elsewhere Open answers
 // [errors.ErrUnsupported].

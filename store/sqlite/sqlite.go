@@ -15,9 +15,10 @@ import (
 // Config configures a [Store]. One of Path and DB is needed.
 type Config struct {
 	// Path is the database's file. It is made if it is not there, readable by
-	// no other user (mode 0600); one that is there must be so. Its folder must exist. Next to it appear the same
-	// name with -wal and -shm, which are part of the database, and with .lock
-	// and .sock.
+	// no other user (mode 0600); one that is there must be so. Its folder must
+	// exist. Next to it appear the same name with -wal and -shm, which are part of
+	// the database, and with .lock, which has a reserve of disk space of up to
+	// 4 MB, and .sock.
 	Path string
 
 	// DB is used instead of Path: an application's own database, in which the
@@ -36,10 +37,13 @@ type Config struct {
 	// the database: 64 MiB if zero.
 	CacheBytes int64
 
-	// MaxBytes bounds the database's file, and so what a flood of visitors can
-	// take of the disk: beyond it there is [session.ErrFull], for accounts
-	// [account.ErrFull], until others have ended. The WAL beside it takes some
-	// ten megabytes more. If zero, the disk is the bound.
+	// MaxBytes bounds the database's file: beyond it there is [session.ErrFull],
+	// for accounts [account.ErrFull], until others have ended. Sessions without
+	// an owner are refused sooner, so that the last sixteenth, or 4 MB if that
+	// is less, is for users. The WAL and the reserve beside it take some ten
+	// megabytes more. If zero, the disk is the bound, and sessions without an
+	// owner get half of what it has when the store is opened, or is swept; in a
+	// database that is given as DB they get all of it.
 	MaxBytes int64
 
 	// NoSocket leaves out the socket through which the commands reach this
@@ -79,7 +83,8 @@ func (c *Config) validate() error {
 // If the caller's context ends while its change waits to be written, the error is
 // the context's, and the change may be committed all the same, shortly after: a
 // caller that must know has to look. Where the disk or the file is full the error
-// is [session.ErrFull]; when there is room again, the store works again.
+// is [session.ErrFull], for sessions without an owner first; when there is room
+// again, the store works again.
 //
 // Keys are handles: of two IDs with one handle the second is refused with
 // [session.ErrExists].
