@@ -76,6 +76,40 @@ func TestMaxBytes(t *testing.T) {
 	}
 }
 
+// TestFewAnonymous: a small session without owner, as a sign-in may begin with, finds space
+// where large ones do not, while there are only a few of them.
+func TestFewAnonymous(t *testing.T) {
+	s := open(t, Config{MaxBytes: 2 << 20})
+	owner := "alex"
+	for n := 0; ; n++ {
+		if err := s.Commit(t.Context(), newID(), creation(large(n))); errors.Is(err, session.ErrFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 { // so that those without are few
+			d := creation(large(n))
+			d.Owner = &owner
+			commit(t, s, newID(), d)
+		}
+	}
+	few := 0
+	for ; few < 1000; few++ {
+		id := newID()
+		if err := s.Commit(t.Context(), id, creation(usual(1)...)); errors.Is(err, session.ErrFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if few == 0 {
+			commit(t, s, id, &session.Delta{Rename: newID(), Owner: &owner})
+		}
+	}
+	if few < fewAnonymous/2 || few > fewAnonymous+1 {
+		t.Errorf("%d small sessions find space", few)
+	}
+}
+
 // TestWrap: what SQLite says through whichever driver.
 func TestWrap(t *testing.T) {
 	for text, want := range map[string]bool{

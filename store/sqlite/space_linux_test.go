@@ -479,6 +479,43 @@ func TestFullDisk(t *testing.T) {
 	t.Logf("log:\n%s", log.String())
 }
 
+// TestFullDiskWithoutReserve: the WAL alone has space enough to remove what is over, and
+// what that frees is enough to go on.
+func TestFullDiskWithoutReserve(t *testing.T) {
+	dir := onDisk(t, smallDisk)
+	if dir == "" {
+		return
+	}
+	path, strange := filepath.Join(dir, "sessions.db"), strangeFile(filepath.Join(dir, "strange"))
+	var log bytes.Buffer
+	s := openLogging(t, path, &log)
+	ends := time.Now().Add(2 * time.Second)
+	for n := range 300 {
+		if _, err := visit(s, ends, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openLogging(t, path, &log) // with a new WAL
+	strange.grow(t)
+	s.writer.turn.Lock()
+	for s.writer.space.reserve.give() {
+		strange.grow(t)
+	}
+	s.writer.turn.Unlock()
+	time.Sleep(time.Until(ends.Add(10 * time.Millisecond)))
+	sweepCount(t, s)
+	u := newUsers()
+	for n := range 30 {
+		if err := u.signUp(s); err != nil {
+			t.Fatalf("sign-in %d: %v\n%s", n, err, log.String())
+		}
+	}
+	u.verify(t, s)
+}
+
 const victimRole = "killed at "
 
 // signUpUntilKilled signs users up, and says who.
