@@ -188,7 +188,7 @@ func visit(s *Store, ends time.Time, n int) (session.ID, error) {
 func visitUntilRefused(t *testing.T, s *Store, refusals int64) (acknowledged map[session.ID]int, ends time.Time) {
 	t.Helper()
 	for window := 5 * time.Second; ; window *= 2 {
-		acknowledged, ends = map[session.ID]int{}, time.Now().Add(window)
+		acknowledged, ends = map[session.ID]int{}, whole(time.Now().Add(window))
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		var refused atomic.Int64
