@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -291,6 +292,53 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// TestEviction: where there is no place left, the bucket gives way of which the smallest
+// part has been used, however long it takes to fill.
+func TestEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, network := range []byte{0, 1} { // in each half
+			table := NewTable(2 * ways)
+			time.Sleep(time.Hour)
+			bucket := func(i int) Bucket {
+				b := Bucket{Name: Name{Account: [16]byte{15: byte(i + 1)}, Network: [16]byte{15: network}}, Limit: Limit{Burst: 10, Every: time.Second}}
+				if i%2 == 0 {
+					b.Limit.Every = time.Minute
+				}
+				return b
+			}
+			used := func(i int) int {
+				n, err := table.Used(t.Context(), []Bucket{bucket(i)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n[0]
+			}
+			for i := range ways {
+				for range 8 - (3*i+1)%8 { // 7, 4, 1, 6, 3, 8, 5, 2
+					if wait, err := table.Take(t.Context(), []Bucket{bucket(i)}); wait != 0 || err != nil {
+						t.Fatal(wait, err)
+					}
+				}
+			}
+			for i, least := range []int{2, 7, 4} {
+				if n := used(least); n != i+1 {
+					t.Fatalf("%d of bucket %d are used, want %d", n, least, i+1)
+				}
+				for range 9 { // so that it stays
+					if wait, err := table.Take(t.Context(), []Bucket{bucket(ways + i)}); wait != 0 || err != nil {
+						t.Fatal(wait, err)
+					}
+				}
+				for j := range ways + i + 1 {
+					if n := used(j); (n == 0) != slices.Contains([]int{2, 7, 4}[:i+1], j) {
+						t.Errorf("after eviction %d: %d of bucket %d are used", i+1, n, j)
+					}
+				}
+			}
+		}
+	})
+}
+
 // A Table against buckets that are counted one token at a time.
 func TestTable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -390,7 +438,7 @@ func TestBroken(t *testing.T) {
 	_, suspect := th.Suspect(t.Context(), Attempt{})
 	for _, err := range []error{th.Try(t.Context(), Attempt{}), th.Succeeded(t.Context(), Attempt{}), th.Cancel(t.Context(), Attempt{}), th.TryCode(t.Context(), Attempt{}), th.CodeSucceeded(t.Context(), Attempt{}), suspect, th.Unban(t.Context(), ""), th.UnbanNetwork(t.Context(), netip.Addr{})} {
 		var denied *Denied
-		if !errors.Is(err, errBroken) || errors.As(err, &denied) {
+		if !errors.Is(err, errBroken) || !errors.Is(err, ErrStore) || errors.As(err, &denied) {
 			t.Error(err)
 		}
 	}
