@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/seed-64ad3862/gatehouse/internal/proxied"
 	"github.com/seed-64ad3862/gatehouse/internal/service"
 	"github.com/seed-64ad3862/gatehouse/internal/visitor"
 )
@@ -29,12 +30,12 @@ func startSeveral(t testing.TB, commands []*exec.Cmd, args ...string) *several {
 	t.Helper()
 	s := new(several)
 	s.step.Store(1)
-	proxy := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	proxy := httptest.NewUnstartedServer(proxied.Ending(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(s.targets[int(s.next.Add(s.step.Load()))%len(s.targets)])
 		r.Out.Host = r.In.Host
 		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
 		r.SetXForwarded()
-	}})
+	}}))
 	t.Cleanup(proxy.Close)
 	s.url = "http://" + strings.Replace(proxy.Listener.Addr().String(), "127.0.0.1", "localhost", 1)
 	for _, cmd := range commands {

@@ -74,8 +74,8 @@ func Run(t *testing.T, store session.Store, server Server) {
 		proxy.ServeHTTP(w, r)
 	}))
 
-	one := httptest.NewUnstartedServer(gate)
-	two := httptest.NewUnstartedServer(gate)
+	one := httptest.NewUnstartedServer(Ending(gate))
+	two := httptest.NewUnstartedServer(Ending(gate))
 	two.EnableHTTP2 = true
 	one.Config.ErrorLog, two.Config.ErrorLog = proxy.ErrorLog, proxy.ErrorLog
 	one.Start()
@@ -119,6 +119,36 @@ func Run(t *testing.T, store session.Store, server Server) {
 	for protocol, c := range answers {
 		t.Logf("%s: %d answers of the app, %d error pages", protocol, c.of[served].Load(), c.of[refused].Load())
 	}
+}
+
+// Ending returns a handler for a server in front of a reverse proxy. When a server for
+// HTTP/1.1 begins to answer, it closes the body of the request. If the proxy has not yet
+// seen the end of that body, though it has sent all of it, it gives up its connection, and
+// with it the rest of the answer. So the body ends with its last byte.
+func Ending(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > 0 {
+			r.Body = &ending{r.Body, r.ContentLength}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ending is a body that has so many bytes left.
+type ending struct {
+	io.ReadCloser
+	left int64
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := e.ReadCloser.Read(p)
+	if e.left -= int64(n); e.left == 0 {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // An outcome is what kind of answer there was.
