@@ -301,7 +301,7 @@ func (s *Session) makeDelta(now time.Time, conditions []Field) *Delta {
 	d.Idle = s.idle
 	switch {
 	case d.Idle != 0:
-	case d.Create:
+	case d.Create, d.Restart:
 		d.Idle = s.m.cfg.Idle
 	case s.lowered:
 		d.Idle = s.rec.Idle
@@ -313,10 +313,8 @@ func (s *Session) makeDelta(now time.Time, conditions []Field) *Delta {
 	switch {
 	case s.absolute != 0:
 		d.Expires = created.Add(s.absolute)
-	case d.Create:
+	case d.Create, d.Restart:
 		d.Expires = created.Add(s.m.cfg.Absolute)
-	case d.Restart:
-		d.Expires = created.Add(s.rec.Expires.Sub(s.rec.Created))
 	case s.lowered:
 		d.Expires = s.rec.Expires
 	}

@@ -59,9 +59,12 @@
 // [Config.Absolute] old, whichever comes first. Being read keeps it alive at the
 // price of at most one small write a minute, so it may end up to a minute
 // before its idle time is quite over. A page that polls loads it by
-// [Manager.LoadPassive] and does not keep it alive. What is configured is an upper
-// bound: lowering it ends sessions that exist, and raising it again does not bring
-// them back.
+// [Manager.LoadPassive] and does not keep it alive. [Config.MaxIdle] and
+// [Config.MaxAbsolute] are upper bounds, also for sessions that exist: a request
+// that loads one which is over by them ends it for good, and one that stores
+// something or keeps it alive stores the lower times. A session without such a
+// request has its former times when the bounds are raised again. A sign-in begins
+// with what is configured then.
 //
 // # When a handler fails
 //

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -527,16 +528,85 @@ func TestSetTimeouts(t *testing.T) {
 				t.Fatalf("before its time: %s", got)
 			}
 		}
-		c = cookie(t, a.do("/in", c)) // the absolute clock starts anew
+		// They last until the next sign-in, which has the configured ones.
+		c = cookie(t, a.do("/in", c))
+		time.Sleep(29 * time.Minute)
+		if got := read(a.do("/get", c)); got != `"x" true` {
+			t.Fatalf("after sign-in, before its time: %s", got)
+		}
+		time.Sleep(30 * time.Minute)
+		if got := read(a.do("/get", c)); got != `"" false` {
+			t.Errorf("idle for 30 minutes after sign-in: %s", got)
+		}
+		time.Sleep(time.Minute)
+		// Both clocks end such a session.
+		c = cookie(t, a.do("/short"))
 		for range 5 {
 			time.Sleep(30 * time.Second)
 			if got := read(a.do("/get", c)); got != `"x" true` {
-				t.Fatalf("after sign-in, before its time: %s", got)
+				t.Fatalf("before its time: %s", got)
 			}
 		}
 		time.Sleep(30 * time.Second)
 		if got := read(a.do("/get", c)); got != `"" false` {
-			t.Errorf("three minutes after sign-in: %s", got)
+			t.Errorf("after three minutes: %s", got)
+		}
+	})
+}
+
+// TestSignInTimeouts: a sign-in has the configured times, or those that the
+// request asks for, and never what the session had before.
+func TestSignInTimeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFaulty()
+		configured := func(cfg session.Config) *session.Manager {
+			cfg.Store = store
+			m, err := session.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		in := func(m *session.Manager, c string, f func(s *session.Session)) *http.Response {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Cookie", c)
+			w := httptest.NewRecorder()
+			m.Handler(m.With(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { f(s) })).ServeHTTP(w, r)
+			return w.Result()
+		}
+		const hour = time.Hour
+		m := configured(session.Config{Idle: hour / 4, MaxIdle: 48 * hour, Absolute: 8 * hour, MaxAbsolute: 800 * hour})
+		signIn := func(s *session.Session) { s.SetOwner("alice") }
+		for what, before := range map[string]string{
+			"longer":  cookie(t, in(configured(session.Config{Idle: 24 * hour, Absolute: 720 * hour}), "", func(s *session.Session) { name.Set(s, "x") })),
+			"shorter": cookie(t, in(configured(session.Config{Idle: time.Minute, Absolute: 2 * time.Minute}), "", func(s *session.Session) { name.Set(s, "x") })),
+			"the same owner's, asked for": cookie(t, in(m, "", func(s *session.Session) {
+				s.SetOwner("alice")
+				s.SetTimeouts(40*hour, 700*hour)
+			})),
+			"another's": cookie(t, in(m, "", func(s *session.Session) {
+				s.SetOwner("bob")
+				s.SetTimeouts(40*hour, 700*hour)
+			})),
+			"none": "",
+		} {
+			for _, test := range []struct {
+				f              func(s *session.Session)
+				idle, absolute time.Duration
+			}{
+				{func(s *session.Session) { s.SetTimeouts(30*hour, 0); s.SetOwner("alice") }, 30 * hour, 8 * hour},
+				{func(s *session.Session) { s.SetOwner("alice"); s.SetTimeouts(0, 600*hour) }, hour / 4, 600 * hour},
+				{func(s *session.Session) { s.SetTimeouts(30*hour, 600*hour); s.SetOwner("alice") }, 30 * hour, 600 * hour},
+				{signIn, hour / 4, 8 * hour},
+				{signIn, hour / 4, 8 * hour},
+			} {
+				before = cookie(t, in(m, before, test.f))
+				_, value, _ := strings.Cut(before, "=")
+				rec, err := store.Load(t.Context(), sha256.Sum256([]byte(value)))
+				if err != nil || rec.Owner != "alice" || rec.Idle != test.idle || rec.Expires.Sub(rec.Created) != test.absolute || time.Since(rec.Created) > time.Minute {
+					t.Errorf("%s: owner %q, idle %v, absolute %v, error %v; want %v and %v", what, rec.Owner, rec.Idle, rec.Expires.Sub(rec.Created), err, test.idle, test.absolute)
+				}
+			}
 		}
 	})
 }

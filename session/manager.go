@@ -74,7 +74,7 @@ type Config struct {
 	Keys [][]byte
 
 	// Idle and Absolute are the two clocks: 30 minutes and 24 hours if zero.
-	// [Session.SetTimeouts] changes them for one session.
+	// [Session.SetTimeouts] changes them for one session until its next sign-in.
 	Idle, Absolute time.Duration
 
 	// MaxIdle and MaxAbsolute are the most that SetTimeouts may ask for: Idle and

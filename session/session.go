@@ -240,8 +240,10 @@ func (s *Session) Secret(purpose string) [32]byte {
 }
 
 // SetOwner says who is signed in, and so signs that person in: the session gets
-// a new identifier, and its clocks start anew. What an anonymous session holds
-// stays. If there is no session, one begins.
+// a new identifier, and its two clocks restart, with [Config.Idle] and
+// [Config.Absolute] unless the request calls SetTimeouts as well: what the session
+// had before does not count, also where the same owner signs in again. What an
+// anonymous session holds stays. If there is no session, one begins.
 //
 // A session never changes hands: if it has another owner, it ends, and a new
 // one begins with nothing in it. With an empty owner, SetOwner ends the session
@@ -301,9 +303,10 @@ func (s *Session) SetLabel(name, value string) {
 
 // SetTimeouts gives this session its own two clocks in place of [Config.Idle]
 // and [Config.Absolute]; zero leaves one as it is. The absolute one counts from
-// [Session.Created]. It begins no session: where there is none, or none yet, it
-// is for the one that the request begins. Negative ones, and those that exceed
-// [Config.MaxIdle] or [Config.MaxAbsolute], make the commit fail.
+// [Session.Created]. They last until the next sign-in. It begins no session: where
+// there is none, or none yet, it is for the one that the request begins. Negative
+// ones, and those that exceed [Config.MaxIdle] or [Config.MaxAbsolute], make the
+// commit fail.
 func (s *Session) SetTimeouts(idle, absolute time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
