@@ -42,7 +42,7 @@ func (s *Session) changed() bool {
 	if s.changes == &unchanged {
 		return s.fresh
 	}
-	return s.fresh || s.newValue != "" || s.dead != nil || len(s.invalid) > 0 || s.hasContent() ||
+	return s.fresh || s.newValue != "" || s.dead != nil || s.all && len(s.doubles) > 0 || len(s.invalid) > 0 || s.hasContent() ||
 		len(s.pending) > 0 && s.value != "" || s.live && (s.idle != 0 || s.absolute != 0)
 }
 
@@ -71,7 +71,7 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 	bounded := detach(ctx, s.m.cfg.Timeout)
 	defer bounded.stop()
 
-	if s.dead != nil {
+	if s.dead != nil || s.all {
 		if err := s.commitEnd(bounded); err != nil {
 			return err
 		}
@@ -215,24 +215,43 @@ func (s *Session) fits() error {
 // signsIn reports whether the changes sign a user in.
 func (s *Session) signsIn() bool { return s.owner != nil && *s.owner != "" }
 
-// commitEnd deletes the session that Destroy ended.
+// commitEnd deletes the sessions that Destroy or SetOwner ended.
 func (s *Session) commitEnd(bounded *boundContext) error {
-	ctx, dead := bounded.Context, s.dead
-	err := s.m.store.Delete(bounded, dead.rec.ID)
-	s.m.noted(ctx, bounded.start, err)
-	switch {
-	case err == nil:
-		s.m.observe(ctx, Event{Kind: Ended, Reason: SignedOut, Handle: dead.rec.ID.Handle(), Owner: dead.rec.Owner})
-	case !errors.Is(err, ErrNotFound):
-		return fmt.Errorf("session: end: %w", err)
-	case !dead.proven && !s.signsIn():
-		// Another request ended it, or renewed it: then it lives on under an
-		// identifier that is not known here, and the client must not be told
-		// that it has ended.
-		return ErrEnded
+	if s.all {
+		for id, rec := range s.doubles {
+			if err := s.delete(bounded, &rec); err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			delete(s.doubles, id)
+		}
 	}
+	if dead := s.dead; dead != nil {
+		err := s.delete(bounded, &dead.rec)
+		if errors.Is(err, ErrNotFound) && !dead.proven && !s.signsIn() {
+			// Another request ended it, or renewed it: then it lives on under an
+			// identifier that is not known here, and the client must not be told
+			// that it has ended.
+			return ErrEnded
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		s.dead = nil
+	}
+	s.all = false
 	s.setCookie("")
-	s.dead = nil
+	return nil
+}
+
+// delete ends a session that the user leaves.
+func (s *Session) delete(bounded *boundContext, rec *Record) error {
+	ctx := bounded.Context
+	err := s.m.store.Delete(bounded, rec.ID)
+	s.m.noted(ctx, bounded.start, err)
+	if err != nil {
+		return fmt.Errorf("session: end: %w", err)
+	}
+	s.m.observe(ctx, Event{Kind: Ended, Reason: SignedOut, Handle: rec.ID.Handle(), Owner: rec.Owner})
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,10 +21,12 @@ const (
 	// hostPrefix makes browsers refuse the cookie unless it comes over https,
 	// from this very host, for all its paths (RFC 6265bis section 4.1.3.2).
 	hostPrefix = "__Host-"
+	// maxSent bounds the cookies of one name that the store is asked about.
+	maxSent = 3
 )
 
 var (
-	errDuplicate = errors.New("session: the request carries the cookie more than once")
+	errDuplicate = errors.New("session: the request carries the cookie more than once, and nothing tells which is the browser's")
 	errMalformed = errors.New("session: the cookie's value is none of ours")
 )
 
@@ -32,6 +35,7 @@ type cookie struct {
 	name       string
 	attributes string // from "; Path" on
 	persistent bool
+	embedded   bool     // in other sites: SameSite=None
 	former     []string // names that are read if there is no cookie of name
 }
 
@@ -63,6 +67,7 @@ func newCookie(cfg Config) (cookie, error) {
 			return c, errors.New("session: Config.SameSite None needs https: browsers drop such a cookie without Secure")
 		}
 		c.attributes += "; SameSite=None"
+		c.embedded = true
 	default:
 		return c, fmt.Errorf("session: Config.SameSite %d is not Lax, Strict or None", cfg.SameSite)
 	}
@@ -94,31 +99,20 @@ func checkCookieName(name string) error {
 	return nil
 }
 
-// read returns the value of the request's cookie, without allocating, or "" and
-// why there is none that can be used. It is under the present name or, if there
-// is none, under a former one, which is then returned too.
-func (c *cookie) read(h http.Header) (value, former string, err error) {
-	if value, err = readCookie(h, c.name); value != "" || errors.Is(err, errDuplicate) {
-		return value, "", err
-	}
-	for _, name := range c.former {
-		v, formerErr := readCookie(h, name)
-		if v != "" {
-			return v, name, nil
-		}
-		err = cmp.Or(err, formerErr)
-	}
-	return "", "", err
+// sent are the different values of our form that a request carries under one name.
+type sent struct {
+	values [maxSent]string
+	n      int
 }
 
-// readCookie returns the value of the cookie of this name. Values that are not
-// of our form are another program's, of this host or of a path: they do not
-// count if one of ours is there too. Of two of ours nothing tells which of them
-// an attacker has planted.
+// readCookie returns the values of the cookie of this name that are of our form,
+// without allocating, or why there is none that can be used. Other values are
+// another program's, of this host or of a path, and do not count. Of more than one
+// of our form the store says which is a session's: see [Session.choose].
 //
 // It does not go through [http.Request.Cookie], which hides that there are two,
 // and that one of them does not parse.
-func readCookie(h http.Header, cookieName string) (value string, err error) {
+func readCookie(h http.Header, cookieName string) (s sent, err error) {
 	for _, line := range h["Cookie"] {
 		for line != "" {
 			var pair string
@@ -128,17 +122,19 @@ func readCookie(h http.Header, cookieName string) (value string, err error) {
 			case strings.TrimRight(name, " \t") != cookieName:
 			case !wellFormed(v):
 				err = errMalformed
-			case value != "":
-				return "", errDuplicate
+			case slices.Contains(s.values[:s.n], v):
+			case s.n == maxSent:
+				return sent{}, errDuplicate
 			default:
-				value = v
+				s.values[s.n] = v
+				s.n++
 			}
 		}
 	}
-	if value != "" {
-		return value, nil
+	if s.n > 0 {
+		err = nil
 	}
-	return "", err
+	return s, err
 }
 
 // wellFormed reports whether a cookie's value is of the form that newValue or
@@ -177,13 +173,24 @@ func (c *cookie) set(h http.Header, value string, expires, now time.Time) {
 }
 
 // forget tells the browser to forget the cookie of a former name. Browsers take
-// a change of a __Host- or __Secure- cookie only with Secure.
+// a change of a __Host- or __Secure- cookie only with Secure, and keep a cookie
+// that was Partitioned apart from one that was not: which of them a former one of
+// such a name was is not known, and where the site is embedded in others browsers
+// take a change of either only with SameSite=None.
 func (c *cookie) forget(h http.Header, name string) {
+	lines := slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
+		n, _, _ := strings.Cut(line, "=")
+		return n == name
+	})
 	line := name + "=; Path=/; HttpOnly; Max-Age=0"
 	if strings.HasPrefix(name, "__") {
 		line += "; Secure"
+		lines = append(lines, line+"; SameSite=None; Partitioned")
+		if c.embedded {
+			line += "; SameSite=None"
+		}
 	}
-	setLine(h, name, line)
+	h["Set-Cookie"] = append(lines, line)
 }
 
 func setLine(h http.Header, cookieName, line string) {

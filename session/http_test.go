@@ -39,6 +39,8 @@ type faulty struct {
 	mu      sync.Mutex
 	err     error
 	hang    bool
+	healthy int // loads that work yet, where one is to fail
+	failing bool
 	loads   int
 	deltas  []session.Delta
 	deletes int
@@ -50,6 +52,13 @@ func (f *faulty) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err = err
+}
+
+// failLoad makes the load fail that comes after n others, or none if n is negative.
+func (f *faulty) failLoad(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failing, f.healthy = n >= 0, n
 }
 
 func (f *faulty) call(ctx context.Context) error {
@@ -66,7 +75,12 @@ func (f *faulty) call(ctx context.Context) error {
 func (f *faulty) Load(ctx context.Context, id session.ID) (session.Record, error) {
 	f.mu.Lock()
 	f.loads++
+	down := f.failing && f.healthy == 0
+	f.healthy--
 	f.mu.Unlock()
+	if down {
+		return session.Record{}, errors.New("away")
+	}
 	if err := f.call(ctx); err != nil {
 		return session.Record{}, err
 	}
@@ -324,10 +338,10 @@ func TestForeignIdentifiers(t *testing.T) {
 		{"100 kB", []string{"__Host-session=" + strings.Repeat("A", 100<<10)}},
 		{"100 kB of names", []string{strings.Repeat("a=b; ", 20<<10)}},
 		{"only separators", []string{";;;===;=;;"}},
-		{"twice", []string{c + "; " + c}},
-		{"twice, one forged", []string{c + "; __Host-session=" + other}},
-		{"twice, in two fields", []string{"__Host-session=" + other, c}},
-		{"twice, and another program's", []string{"__Host-session=x; " + c + "; " + c}},
+		{"two", []string{"__Host-session=" + other + "; __Host-session=" + flip(value)}},
+		{"two, in two fields", []string{"__Host-session=" + other, "__Host-session=" + flip(value)}},
+		{"the same twice", []string{"__Host-session=" + other, "__Host-session=" + other}},
+		{"four, one of them ours", []string{"__Host-session=" + other + "; __Host-session=" + flip(value) + "; __Host-session=" + flip(other), c}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := a.do("/get", test.cookies...)
@@ -347,9 +361,12 @@ func TestForeignIdentifiers(t *testing.T) {
 		t.Errorf("among other cookies: %s", got)
 	}
 	a.kinds()
-	a.do("/get", c+"; "+c)
-	if k := a.kinds(); !slices.Equal(k, []session.Kind{session.Rejected}) {
-		t.Errorf("a doubled cookie: events %v, want rejected", k)
+	for what, second := range map[string]string{"two sessions": cookie(t, a.do("/set?v=other")), "too many": strings.Repeat("; __Host-session="+other, 2) + "; __Host-session=" + flip(value) + "; __Host-session=" + flip(other)} {
+		a.kinds()
+		a.do("/get", c+"; "+second)
+		if k := a.kinds(); !slices.Equal(k, []session.Kind{session.Rejected}) {
+			t.Errorf("%s: events %v, want rejected", what, k)
+		}
 	}
 }
 

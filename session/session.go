@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,13 +38,14 @@ type Session struct {
 
 	*changes // &unchanged, or made by change
 
-	ended     bool     // the store has it no more, as a commit found out
-	abandoned error    // why no more changes are stored
-	passive   bool     // the request does not count as use
-	lowered   bool     // the record's times exceed what is configured now
-	former    string   // the cookie's name, if it is a former one
-	reported  []string // unreadable keys
-	secrets   bool     // the answer may show what was made of a Secret
+	ended     bool            // the store has it no more, as a commit found out
+	abandoned error           // why no more changes are stored
+	passive   bool            // the request does not count as use
+	lowered   bool            // the record's times exceed what is configured now
+	former    string          // the cookie's name, if it is a former one
+	doubles   map[ID]Record   // what the request's cookies name, if that is more than one session
+	reported  map[string]bool // unreadable keys
+	secrets   bool            // the answer may show what was made of a Secret
 
 	// What the header has to say when it goes, and whether it has gone.
 	setsCookie  bool
@@ -66,6 +68,7 @@ type changes struct {
 	dead     *loaded // unless nil, to be deleted first
 	derive   *[32]byte
 	restart  bool
+	all      bool // the doubles are to end
 	idle     time.Duration
 	absolute time.Duration
 	owner    *string
@@ -99,55 +102,122 @@ func (s *Session) change() *changes {
 	return s.changes
 }
 
-// load fills the session from what the request carries.
+// load fills the session from what the request carries, under the present name or,
+// if there is nothing of ours, under a former one.
 func (s *Session) load(ctx context.Context) error {
-	value, former, err := s.m.cookie.read(s.x.r.Header)
-	if err != nil {
-		s.m.observe(ctx, Event{Kind: Rejected, Err: err})
-		return nil
-	}
-	if value == "" {
-		return nil
-	}
-	id := idOf(value)
 	s.loading = boundContext{Context: ctx, start: s.now, timeout: s.m.cfg.Timeout}
-	rec, err := s.m.store.Load(&s.loading, id)
-	s.loading.stop()
+	defer s.loading.stop()
+	var rejected error
+	ours := false
+	name, former := s.m.cookie.name, s.m.cookie.former
+	for {
+		values, err := readCookie(s.x.r.Header, name)
+		if values.n > 0 {
+			ours = true
+			var found bool
+			if found, err = s.choose(ctx, &values); found {
+				if name != s.m.cookie.name && s.live {
+					if s.former = name; !s.x.w.going.Load() {
+						s.renew()
+					}
+				}
+				return nil
+			}
+		}
+		switch {
+		case errors.Is(err, errDuplicate):
+			rejected = err
+		case errors.Is(err, errMalformed):
+			rejected = cmp.Or(rejected, err)
+		case err != nil:
+			return err
+		}
+		if errors.Is(err, errDuplicate) || len(former) == 0 {
+			break
+		}
+		name, former = former[0], former[1:]
+	}
+	if rejected != nil && (!ours || errors.Is(rejected, errDuplicate)) {
+		s.m.observe(ctx, Event{Kind: Rejected, Err: rejected})
+	}
+	return nil
+}
+
+// choose makes the session the one whose cookie is among the values, and reports
+// whether there is one. A value that is no session's is another program's, an
+// attacker's without effect, or was left over by a browser that keeps two, as for
+// Partitioned and without. Of two sessions one may be an attacker's, planted by a
+// sibling domain or a plain-HTTP page, and nothing tells which: the error is
+// errDuplicate.
+func (s *Session) choose(ctx context.Context, values *sent) (found bool, err error) {
+	for _, value := range values.values[:values.n] {
+		rec, lowered, err := s.find(ctx, idOf(value))
+		switch {
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			return false, err
+		case s.live:
+			if s.doubles == nil {
+				s.doubles = map[ID]Record{s.rec.ID: s.rec}
+			}
+			s.doubles[rec.ID] = rec
+		default:
+			s.rec, s.value, s.live, s.lowered = rec, value, true, lowered
+		}
+	}
+	if len(s.doubles) > 0 {
+		s.rec, s.value, s.live, s.lowered = Record{}, "", false, false
+		return false, errDuplicate
+	}
+	if s.live {
+		return true, nil
+	}
+	for _, value := range values.values[:values.n] {
+		p, ok := s.m.anonymous.verify(value)
+		switch {
+		case !ok || !s.m.anonymous.current(p.issued, s.now):
+			// A foreign identifier is not adopted.
+		case s.proven:
+			s.value, s.rec.ID, s.proven = "", ID{}, false
+			return false, errDuplicate
+		default:
+			s.value, s.rec.ID, s.proven = value, idOf(value), true
+		}
+	}
+	return s.proven, nil
+}
+
+// find returns the record, with its times as they are bounded now, and whether
+// these are lower than its own, or ErrNotFound.
+func (s *Session) find(ctx context.Context, id ID) (rec Record, lowered bool, err error) {
+	rec, err = s.m.store.Load(&s.loading, id)
 	if ctx.Err() == nil { // else the client may have gone away
 		s.m.noted(ctx, s.now, err)
 	}
 	switch {
 	case errors.Is(err, ErrNotFound):
-		// A foreign identifier is not adopted.
-		if p, ok := s.m.anonymous.verify(value); ok && s.m.anonymous.current(p.issued, s.now) {
-			s.value, s.rec.ID, s.proven = value, id, true
-		}
-		return nil
+		return Record{}, false, err
 	case err != nil:
 		err = fmt.Errorf("session: load: %w", err)
 		if ctx.Err() == nil {
 			s.m.failed(ctx, id.Handle(), err)
 		}
-		return err
+		return Record{}, false, err
 	}
-	s.lowered = s.m.limit(&rec)
+	lowered = s.m.limit(&rec)
 	// The store promises this of its own times; a clock that is off there must
 	// not open a door here.
 	if !s.now.Before(rec.Deadline()) {
-		if s.lowered {
+		if lowered {
 			// Its record may not be over: raising the times again would bring it
 			// back.
 			if err := s.m.end(ctx, &rec, Expired); err != nil && !errors.Is(err, ErrNotFound) {
 				s.m.failed(ctx, id.Handle(), err)
 			}
 		}
-		return nil
+		return Record{}, false, ErrNotFound
 	}
-	s.rec, s.value, s.live = rec, value, true
-	if s.former = former; former != "" && !s.x.w.going.Load() {
-		s.renew()
-	}
-	return nil
+	return rec, lowered, nil
 }
 
 // Exists reports whether the request has a session: one that was loaded, or
@@ -267,6 +337,9 @@ func (s *Session) SetOwner(owner string) {
 	idle, absolute := s.idle, s.absolute // what was asked for is for the new one too
 	if was != "" && was != owner {
 		s.destroy()
+	}
+	if len(s.doubles) > 0 {
+		s.change().all = true
 	}
 	if owner == "" {
 		return
@@ -409,10 +482,17 @@ func (s *Session) Resume(ctx context.Context, key [32]byte) (bool, error) {
 // Destroy ends the session: sign-out. What it held is gone from this request at
 // once, and from the store with the commit; a request under way cannot bring it
 // back. A later Set begins another session.
+//
+// A request whose cookies name several sessions has none, see the package's
+// documentation. Destroy and SetOwner end all of those: whoever sends an identifier
+// may end its session, and the browser's next sign-in is not to be in doubt.
 func (s *Session) Destroy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.destroy()
+	if len(s.doubles) > 0 {
+		s.change().all = true
+	}
 }
 
 func (s *Session) destroy() {
@@ -538,10 +618,11 @@ func (s *Session) put(key, raw string) {
 // own text, which quotes the value.
 func (s *Session) unreadable(key, want string) {
 	s.mu.Lock()
-	again := slices.Contains(s.reported, key)
-	if !again {
-		s.reported = append(s.reported, key)
+	again := s.reported[key]
+	if s.reported == nil {
+		s.reported = map[string]bool{}
 	}
+	s.reported[key] = true
 	h := s.rec.ID.Handle()
 	s.mu.Unlock()
 	if again {
