@@ -42,9 +42,12 @@ func (s *Session) changed() bool {
 	if s.changes == &unchanged {
 		return s.fresh
 	}
-	return s.fresh || s.newValue != "" || s.dead != nil || s.all && len(s.doubles) > 0 || len(s.invalid) > 0 || s.hasContent() ||
+	return s.fresh || s.newValue != "" || s.ends() || len(s.invalid) > 0 || s.hasContent() ||
 		len(s.pending) > 0 && s.value != "" || s.live && (s.idle != 0 || s.absolute != 0)
 }
+
+// ends reports whether the changes end sessions.
+func (s *Session) ends() bool { return s.dead != nil || s.all && len(s.doubles) > 0 }
 
 // hasContent reports whether the changes put anything into a session.
 func (s *Session) hasContent() bool {
@@ -71,7 +74,7 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 	bounded := detach(ctx, s.m.cfg.Timeout)
 	defer bounded.stop()
 
-	if s.dead != nil || s.all {
+	if s.ends() {
 		if err := s.commitEnd(bounded); err != nil {
 			return err
 		}
@@ -99,17 +102,25 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrNotFound) && !d.Create:
+		if s.former != "" && s.onlyRenews() {
+			s.ended = true
+			s.changes = &unchanged // a concurrent request was first
+			return nil
+		}
+		if s.underFormer {
+			if found, err := s.follow(bounded); err != nil {
+				return err
+			} else if found {
+				return s.commit(ctx, conditions...)
+			}
+		}
 		if s.signsIn() {
 			s.startOver()
 			return s.commit(ctx)
 		}
 		s.ended = true
-		if s.former != "" && s.onlyRenews() {
-			s.changes = &unchanged // a concurrent request was first
-			return nil
-		}
 		return ErrEnded
-	case errors.Is(err, ErrExists) && s.derive != nil:
+	case errors.Is(err, ErrExists) && (s.derive != nil || s.follows):
 		// The key was used before.
 		s.derive = nil
 		s.newIdentifier()
@@ -227,6 +238,9 @@ func (s *Session) commitEnd(bounded *boundContext) error {
 	}
 	if dead := s.dead; dead != nil {
 		err := s.delete(bounded, &dead.rec)
+		if errors.Is(err, ErrNotFound) && s.underFormer {
+			err = s.deleteSuccessor(bounded, dead.value)
+		}
 		if errors.Is(err, ErrNotFound) && !dead.proven && !s.signsIn() {
 			// Another request ended it, or renewed it: then it lives on under an
 			// identifier that is not known here, and the client must not be told
@@ -238,7 +252,6 @@ func (s *Session) commitEnd(bounded *boundContext) error {
 		}
 		s.dead = nil
 	}
-	s.all = false
 	s.setCookie("")
 	return nil
 }
@@ -260,7 +273,7 @@ func (s *Session) delete(bounded *boundContext, rec *Record) error {
 func (s *Session) startOver() {
 	s.rec, s.done = Record{}, nil
 	s.live, s.ended, s.lowered = false, false, false
-	s.newValue, s.newID = "", ID{}
+	s.newValue, s.newID, s.follows = "", ID{}, false
 	s.newIdentifier()
 }
 
@@ -344,7 +357,7 @@ func (s *Session) makeDelta(now time.Time, conditions []Field) *Delta {
 func (s *Session) committed(ctx context.Context, d *Delta) {
 	before := s.rec.ID
 	if d.Rename != (ID{}) {
-		s.rec.ID, s.value = d.Rename, s.newValue
+		s.rec.ID, s.value, s.underFormer = d.Rename, s.newValue, false
 	}
 	if d.Create || d.Restart {
 		s.rec.Created = d.Seen

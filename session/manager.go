@@ -55,10 +55,14 @@ type Config struct {
 	Persistent bool
 
 	// FormerNames are full names that the cookie had before, such as "session"
-	// for a site that has gone from Insecure to https. A request without the
-	// cookie's present name is read under these, and its session gets a new
-	// identifier under the present name. A name without a prefix lets others
-	// plant a cookie, as Insecure does: give it for as long as old sessions last.
+	// for a site that has gone from Insecure to https. A request without a session
+	// under the cookie's present name is read under these, and its session gets a
+	// new identifier under the present name. For one to two minutes the former
+	// identifier still leads to the new one, for requests that the browser sent
+	// before it had the new cookie, and then to nothing; a sign-in, Renew or
+	// sign-out ends that at once. Where several machines share a store, that needs
+	// Keys. A name without a prefix lets others plant a cookie, as Insecure does:
+	// give it for as long as old sessions last.
 	FormerNames []string
 
 	// Partitioned gives the cookie the attribute of this name (CHIPS): where the
@@ -118,7 +122,8 @@ type Manager struct {
 
 	outage outage.Outage
 
-	anonymous *anonymousKeys // nil: every session has a record
+	anonymous  *anonymousKeys // nil: every session has a record
+	formerKeys [][]byte       // of identifiers that follow from former ones
 
 	sweeper   Sweeper // nil if the store is none
 	sweepAt   atomic.Int64
@@ -178,6 +183,7 @@ func New(cfg Config) (*Manager, error) {
 	if m.anonymous, err = newAnonymousKeys(cfg, m.cookie.name); err != nil {
 		return nil, err
 	}
+	m.formerKeys = newFormerKeys(cfg)
 	// Asked once: what a store can do does not change.
 	m.lister, _ = cfg.Store.(Lister)
 	m.sweeper, _ = cfg.Store.(Sweeper)

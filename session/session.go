@@ -38,14 +38,15 @@ type Session struct {
 
 	*changes // &unchanged, or made by change
 
-	ended     bool            // the store has it no more, as a commit found out
-	abandoned error           // why no more changes are stored
-	passive   bool            // the request does not count as use
-	lowered   bool            // the record's times exceed what is configured now
-	former    string          // the cookie's name, if it is a former one
-	doubles   map[ID]Record   // what the request's cookies name, if that is more than one session
-	reported  map[string]bool // unreadable keys
-	secrets   bool            // the answer may show what was made of a Secret
+	ended       bool            // the store has it no more, as a commit found out
+	abandoned   error           // why no more changes are stored
+	passive     bool            // the request does not count as use
+	lowered     bool            // the record's times exceed what is configured now
+	former      string          // the cookie's name, if it is a former one
+	doubles     map[ID]Record   // what the request's cookies name, if that is more than one session
+	reported    map[string]bool // unreadable keys
+	underFormer bool            // rec has the identifier that the former cookie has
+	secrets     bool            // the answer may show what was made of a Secret
 
 	// What the header has to say when it goes, and whether it has gone.
 	setsCookie  bool
@@ -68,6 +69,7 @@ type changes struct {
 	dead     *loaded // unless nil, to be deleted first
 	derive   *[32]byte
 	restart  bool
+	follows  bool // newValue follows from that of the former cookie
 	all      bool // the doubles are to end
 	idle     time.Duration
 	absolute time.Duration
@@ -115,12 +117,12 @@ func (s *Session) load(ctx context.Context) error {
 		if values.n > 0 {
 			ours = true
 			var found bool
-			if found, err = s.choose(ctx, &values); found {
-				if name != s.m.cookie.name && s.live {
-					if s.former = name; !s.x.w.going.Load() {
-						s.renew()
-					}
-				}
+			if name == s.m.cookie.name {
+				found, err = s.choose(&values, "")
+			} else {
+				found, err = s.choose(&values, name)
+			}
+			if found {
 				return nil
 			}
 		}
@@ -149,9 +151,16 @@ func (s *Session) load(ctx context.Context) error {
 // Partitioned and without. Of two sessions one may be an attacker's, planted by a
 // sibling domain or a plain-HTTP page, and nothing tells which: the error is
 // errDuplicate.
-func (s *Session) choose(ctx context.Context, values *sent) (found bool, err error) {
+//
+// Under a former name a value may also be one that another request has just renewed.
+func (s *Session) choose(values *sent, former string) (found bool, err error) {
 	for _, value := range values.values[:values.n] {
-		rec, lowered, err := s.find(ctx, idOf(value))
+		rec, lowered, err := s.find(&s.loading, idOf(value))
+		renewed := false
+		if former != "" && errors.Is(err, ErrNotFound) {
+			rec, value, lowered, err = s.findSuccessor(&s.loading, value)
+			renewed = true
+		}
 		switch {
 		case errors.Is(err, ErrNotFound):
 		case err != nil:
@@ -163,13 +172,22 @@ func (s *Session) choose(ctx context.Context, values *sent) (found bool, err err
 			s.doubles[rec.ID] = rec
 		default:
 			s.rec, s.value, s.live, s.lowered = rec, value, true, lowered
+			s.underFormer = former != "" && !renewed
 		}
 	}
 	if len(s.doubles) > 0 {
-		s.rec, s.value, s.live, s.lowered = Record{}, "", false, false
+		s.rec, s.value, s.live, s.lowered, s.underFormer = Record{}, "", false, false, false
 		return false, errDuplicate
 	}
 	if s.live {
+		s.former = former
+		switch {
+		case former == "" || s.x.w.going.Load():
+		case s.underFormer:
+			s.renewFormer()
+		default:
+			s.setCookie(s.value)
+		}
 		return true, nil
 	}
 	for _, value := range values.values[:values.n] {
@@ -189,10 +207,11 @@ func (s *Session) choose(ctx context.Context, values *sent) (found bool, err err
 
 // find returns the record, with its times as they are bounded now, and whether
 // these are lower than its own, or ErrNotFound.
-func (s *Session) find(ctx context.Context, id ID) (rec Record, lowered bool, err error) {
-	rec, err = s.m.store.Load(&s.loading, id)
+func (s *Session) find(bounded *boundContext, id ID) (rec Record, lowered bool, err error) {
+	ctx := bounded.Context
+	rec, err = s.m.store.Load(bounded, id)
 	if ctx.Err() == nil { // else the client may have gone away
-		s.m.noted(ctx, s.now, err)
+		s.m.noted(ctx, bounded.start, err)
 	}
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -207,7 +226,7 @@ func (s *Session) find(ctx context.Context, id ID) (rec Record, lowered bool, er
 	lowered = s.m.limit(&rec)
 	// The store promises this of its own times; a clock that is off there must
 	// not open a door here.
-	if !s.now.Before(rec.Deadline()) {
+	if !bounded.start.Before(rec.Deadline()) {
 		if lowered {
 			// Its record may not be over: raising the times again would bring it
 			// back.
@@ -345,7 +364,7 @@ func (s *Session) SetOwner(owner string) {
 		return
 	}
 	s.begin()
-	if s.newValue == "" || s.derive != nil {
+	if s.newValue == "" || s.derive != nil || s.follows {
 		s.newIdentifier()
 	}
 	c := s.change()
@@ -404,7 +423,7 @@ func (s *Session) Renew() {
 
 func (s *Session) renew() {
 	switch {
-	case s.value == "" || s.newValue != "" && s.derive == nil:
+	case s.value == "" || s.newValue != "" && s.derive == nil && !s.follows:
 	case s.proven && s.derive == nil:
 		// If it is of this request, it was never sent, but its Secret may have
 		// been used.
@@ -424,7 +443,7 @@ func (s *Session) newIdentifier() {
 	}
 	if s.live {
 		c := s.change()
-		c.newValue, c.newID = value, id
+		c.newValue, c.newID, c.follows = value, id, false
 		return
 	}
 	s.value, s.rec.ID, s.fresh, s.proven = value, id, true, false
