@@ -258,12 +258,11 @@ func TestPartitioned(t *testing.T) {
 		t.Errorf("at sign-out: %s", line)
 	}
 	// Of a former name it is not known whether the cookie was Partitioned.
+	const partitioned, secure = "__Host-old=; Path=/; HttpOnly; Max-Age=0; Secure; SameSite=None; Partitioned", "__Host-old=; Path=/; HttpOnly; Max-Age=0; Secure"
 	for cfg, want := range map[*session.Config][]string{
-		{FormerNames: []string{"__Host-old"}}: {
-			"__Host-old=; Path=/; HttpOnly; Max-Age=0; Secure; SameSite=None; Partitioned", "__Host-old=; Path=/; HttpOnly; Max-Age=0; Secure"},
-		{FormerNames: []string{"__Host-old"}, Partitioned: true, SameSite: http.SameSiteNoneMode}: {
-			"__Host-old=; Path=/; HttpOnly; Max-Age=0; Secure; SameSite=None; Partitioned", "__Host-old=; Path=/; HttpOnly; Max-Age=0; Secure; SameSite=None"},
-		{FormerNames: []string{"old", "__Host-old"}}: {"old=; Path=/; HttpOnly; Max-Age=0"},
+		{FormerNames: []string{"__Host-old"}}:                                                     {partitioned, secure},
+		{FormerNames: []string{"__Host-old"}, Partitioned: true, SameSite: http.SameSiteNoneMode}: {partitioned, secure + "; SameSite=None"},
+		{FormerNames: []string{"old", "__Host-old"}}:                                              {"old=; Path=/; HttpOnly; Max-Age=0"},
 	} {
 		a := newApp(t, *cfg)
 		_, value, _ := strings.Cut(cookie(t, a.do("/set?v=x")), "=")
