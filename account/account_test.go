@@ -581,3 +581,50 @@ func FuzzCanonicalEmail(f *testing.F) {
 		}
 	})
 }
+
+// TestPasskeysOfBefore: a person whose passkeys were stored before their IDs were keys
+// can be changed, also if another one has the same; a change makes them keys where it can.
+func TestPasskeysOfBefore(t *testing.T) {
+	s := new(account.Memory)
+	d, err := account.New(account.Config{Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	passkeys := func(ids ...string) (all []account.Passkey) {
+		for _, id := range ids {
+			all = append(all, account.Passkey{ID: []byte(id), Label: "phone"})
+		}
+		return all
+	}
+	alex, err := d.Create(t.Context(), account.Person{Name: "alex", Passkeys: passkeys("one", "two")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Get(t.Context(), "person/"+alex.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Keys = slices.DeleteFunc(r.Keys, func(key string) bool { return strings.HasPrefix(key, "passkey/") })
+	if err := s.Put(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	mallory, err := d.Create(t.Context(), account.Person{Name: "mallory", Passkeys: passkeys("one")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p, err := d.Update(t.Context(), alex.ID, func(p *account.Person) error { p.DisplayName += "x"; return nil })
+		if err != nil || len(p.Passkeys) != 2 {
+			t.Errorf("another change: %+v, %v", p.Passkeys, err)
+		}
+	}
+	if _, err := d.Update(t.Context(), mallory.ID, func(p *account.Person) error { p.Passkeys = passkeys("one", "two"); return nil }); !errors.Is(err, account.ErrPasskeyTaken) {
+		t.Errorf("the other passkey is not the first one's: %v", err)
+	}
+	if _, err := d.Update(t.Context(), alex.ID, func(p *account.Person) error { p.Passkeys = passkeys("two"); return nil }); err != nil {
+		t.Errorf("without the one that both have: %v", err)
+	}
+	if _, err := d.Update(t.Context(), alex.ID, func(p *account.Person) error { p.Passkeys = passkeys("one", "two"); return nil }); !errors.Is(err, account.ErrPasskeyTaken) {
+		t.Errorf("and with it again: %v", err)
+	}
+}

@@ -191,7 +191,7 @@ func (d *Directory) Update(ctx context.Context, id string, f func(p *Person) err
 				return Person{}, err
 			}
 		}
-		switch err := d.put(ctx, &p); {
+		switch err := d.put(ctx, &p, &old); {
 		case err == nil:
 			return p, nil
 		case errors.Is(err, ErrConflict):
@@ -203,16 +203,25 @@ func (d *Directory) Update(ctx context.Context, id string, f func(p *Person) err
 	return Person{}, fmt.Errorf("account: update: %w", ErrConflict)
 }
 
-func (d *Directory) put(ctx context.Context, p *Person) error {
+func (d *Directory) put(ctx context.Context, p, old *Person) error {
 	r, err := p.record()
 	if err != nil {
 		return err
 	}
-	if err := d.store.Put(ctx, r); err != nil {
-		return taken("update", err)
+	for {
+		err := d.store.Put(ctx, r)
+		if err == nil {
+			p.version++
+			return nil
+		}
+		// Passkeys that were stored before their IDs were keys may be another person's
+		// too. That is no reason to refuse another change.
+		t, ok := errors.AsType[*TakenError](err)
+		if !ok || !slices.Contains(old.passkeyKeys(), t.Key) || !slices.Contains(r.Keys, t.Key) {
+			return taken("update", err)
+		}
+		r.Keys = slices.DeleteFunc(r.Keys, func(key string) bool { return key == t.Key })
 	}
-	p.version++
-	return nil
 }
 
 // manages reports whether the person is an administrator who can sign in.

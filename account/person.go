@@ -246,13 +246,19 @@ func (p *Person) record() (Record, error) {
 	if p.Email != "" {
 		r.Keys = append(r.Keys, emailKey+p.Email)
 	}
-	for i := range p.Passkeys {
-		r.Keys = append(r.Keys, passkeyKey+hexOf(hash(string(p.Passkeys[i].ID))))
-	}
+	r.Keys = append(r.Keys, p.passkeyKeys()...)
 	for _, l := range p.Links {
 		r.Keys = append(r.Keys, linkKey+hexOf(l.Hash))
 	}
 	return r, nil
+}
+
+// passkeyKeys are the keys of the person's passkeys.
+func (p *Person) passkeyKeys() (keys []string) {
+	for i := range p.Passkeys {
+		keys = append(keys, passkeyKey+hexOf(hash(string(p.Passkeys[i].ID))))
+	}
+	return keys
 }
 
 func hexOf(b []byte) string { return fmt.Sprintf("%x", b) }

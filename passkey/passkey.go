@@ -27,6 +27,7 @@
 // A [State] from the beginning of a ceremony to its end, in the visitor's session and
 // never in their hands. It is good for one end, and it is the application that sees
 // to this, by taking it out as it looks at it: session.Key.Consume does both at once.
+// Or nothing, until somebody signs in: see [Passkeys.OfferSignIn].
 //
 // A [Credential] of each passkey, as JSON or in columns, with an ID that no other has,
 // whosever. A name for it and when it was used last are the application's own. After a
@@ -243,6 +244,12 @@ type State struct {
 	Challenge []byte    `json:"challenge"`
 	Handle    []byte    `json:"handle,omitempty"` // of the person, where it is known who
 	Expires   time.Time `json:"expires"`
+}
+
+// ID returns an identifier of the ceremony, of which no other has the same.
+func (s State) ID() [16]byte {
+	sum := sha256.Sum256(s.Challenge)
+	return [16]byte(sum[:16])
 }
 
 // Purposes of a [State].

@@ -3,9 +3,12 @@ package signin
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -15,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/internal/clock"
 	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 	"github.com/seed-64ad3862/gatehouse/passkey"
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -104,22 +108,30 @@ type sent struct {
 	Label    string          `json:"label"`
 }
 
-// finish reads what was sent, and takes the state of the ceremony, once.
-func (v *visit) finish() (s sent, state passkey.State, err error) {
+// read reads what was sent.
+func (v *visit) read() (s sent, err error) {
 	media, _, _ := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
 	if media != "application/json" {
-		return s, state, statusError(http.StatusUnsupportedMediaType)
+		return s, statusError(http.StatusUnsupportedMediaType)
 	}
 	b, err := io.ReadAll(v.r.Body)
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return s, state, statusError(http.StatusRequestEntityTooLarge)
+		return s, statusError(http.StatusRequestEntityTooLarge)
 	}
 	if err != nil || json.Unmarshal(b, &s) != nil {
-		return s, state, statusError(http.StatusBadRequest)
+		return s, statusError(http.StatusBadRequest)
+	}
+	return s, nil
+}
+
+// finish reads what was sent, and takes the state of the ceremony, once.
+func (v *visit) finish() (s sent, state passkey.State, err error) {
+	if s, err = v.read(); err != nil {
+		return s, state, err
 	}
 	// Which one it is, the response says; that it says so truly, package passkey
 	// looks at. Without one the state is zero, which is refused there.
-	challenge := challengeOf(s.Response)
+	challenge := passkey.ChallengeOf(s.Response)
 	err = ceremoniesKey.Update(v.ctx, v.s, func(all []passkey.State) []passkey.State {
 		state = passkey.State{}
 		return slices.DeleteFunc(all, func(one passkey.State) bool {
@@ -131,30 +143,6 @@ func (v *visit) finish() (s sent, state passkey.State, err error) {
 		})
 	})
 	return s, state, err
-}
-
-// challengeOf is the challenge that a response is to (WebAuthn, section 5.8.1).
-func challengeOf(response []byte) []byte {
-	var r struct {
-		Response struct {
-			ClientData string `json:"clientDataJSON"`
-		} `json:"response"`
-	}
-	var data struct {
-		Challenge string `json:"challenge"`
-	}
-	if json.Unmarshal(response, &r) != nil {
-		return nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(r.Response.ClientData)
-	if err != nil || json.Unmarshal(b, &data) != nil {
-		return nil
-	}
-	challenge, err := base64.RawURLEncoding.DecodeString(data.Challenge)
-	if err != nil {
-		return nil
-	}
-	return challenge
 }
 
 // refused reports whether an error of a ceremony is the visitor's, and answers if
@@ -220,28 +208,69 @@ func (v *visit) tryPasskey() (answered bool, err error) {
 
 // ---- signing in
 
-func (v *visit) loginOptions() error { return v.ceremony(v.p.keys.BeginSignIn()) }
+// offerSecret is that of the offers to sign in with a passkey, which are of the form that
+// shows them.
+func (v *visit) offerSecret() (secret [32]byte, err error) {
+	if secret, err = v.p.guard.FormSecret(v.r, "passkey"); err != nil {
+		return secret, err
+	}
+	mac := hmac.New(sha256.New, v.p.formKey)
+	_, _ = io.WriteString(mac, "passkey\x00")
+	mac.Write(secret[:])
+	return [32]byte(mac.Sum(nil)), nil
+}
+
+// loginOptions stores nothing: scripts of browsers that fill in names ask for options
+// whenever the page is looked at.
+func (v *visit) loginOptions() error {
+	secret, err := v.offerSecret()
+	if err != nil {
+		return err
+	}
+	options, err := v.p.keys.OfferSignIn(secret)
+	if err != nil {
+		return err
+	}
+	return v.json(http.StatusOK, options)
+}
 
 func (v *visit) loginPasskey() error {
-	s, state, err := v.finish()
+	s, err := v.read()
 	if err != nil {
 		return err
 	}
 	if answered, err := v.tryPasskey(); answered || err != nil {
 		return err
 	}
+	secret, err := v.offerSecret()
+	if err != nil {
+		return err
+	}
 	var who account.Person
-	_, credential, err := v.p.keys.FinishSignIn(v.ctx, state, s.Response, func(ctx context.Context, handle, _ []byte) (passkey.User, error) {
-		var err error
-		who, err = v.p.cfg.People.ByID(ctx, string(handle))
-		if errors.Is(err, account.ErrNotFound) {
-			return passkey.User{}, passkey.ErrUnknown
+	var credential passkey.Credential
+	state, err := v.p.keys.OfferedSignIn(secret, s.Response)
+	if err == nil {
+		_, credential, err = v.p.keys.FinishSignIn(v.ctx, state, s.Response, func(ctx context.Context, handle, _ []byte) (passkey.User, error) {
+			var err error
+			who, err = v.p.cfg.People.ByID(ctx, string(handle))
+			if errors.Is(err, account.ErrNotFound) {
+				return passkey.User{}, passkey.ErrUnknown
+			}
+			if err != nil {
+				return passkey.User{}, err
+			}
+			return user(&who)
+		})
+	}
+	if err == nil {
+		var first bool
+		switch first, err = v.p.submissions.Spend(v.ctx, state.ID(), state.Expires.Add(clock.Skew)); {
+		case err != nil:
+			return err
+		case !first:
+			err = fmt.Errorf("%w: it has signed in before", passkey.ErrState)
 		}
-		if err != nil {
-			return passkey.User{}, err
-		}
-		return user(&who)
-	})
+	}
 	shown := who
 	if err == nil {
 		who, err = v.used(&shown, credential)
