@@ -98,7 +98,8 @@ type Config struct {
 
 	// Error answers a request whose session could not be loaded or stored.
 	// Whatever the handler had put into the header, but for security headers,
-	// has been taken out. If nil, [Error] answers.
+	// has been taken out, and what was there before it is as it was. If nil,
+	// [Error] answers.
 	Error func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Observe, unless nil, is called for each [Event], on the goroutine of the
@@ -220,9 +221,13 @@ func Error(w http.ResponseWriter, _ *http.Request, err error) {
 // [net/http/httputil.ReverseProxy].
 //
 // [http.TimeoutHandler] belongs inside. When its time is over, nothing of the
-// handler is stored that was not committed before. From outside it may drop the
-// answer, and the cookie with it, to a request that has just got another
-// identifier.
+// handler is stored that was not committed before. For that, a handler inside it
+// takes its session from its own request, by [Manager.Load] or [Manager.With]: a
+// *Session that middleware outside has loaded and handed on says nothing of the
+// time. An answer of 503 Service Unavailable after the deadline of a context that
+// the session was loaded with counts as the TimeoutHandler's; a handler that means
+// it calls [Session.Commit] before. From outside it may drop the answer, and the
+// cookie with it, to a request that has just got another identifier.
 func (m *Manager) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Context().Value(contextKey{m}) != nil {
@@ -231,7 +236,7 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 		}
 		x := &exchange{m: m}
 		x.ctx = requestContext{r.Context(), x}
-		x.w.rw, x.w.x = w, x
+		x.w.rw, x.w.x, x.w.outer = w, x, fieldsOf(w.Header())
 		x.r = r.WithContext(&x.ctx)
 		returned := false
 		defer func() {

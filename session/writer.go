@@ -24,9 +24,9 @@ type exchange struct {
 
 	s atomic.Pointer[Session] // nil until loaded
 
-	// inner is the context that Load was last called with, if that had a
-	// deadline: http.TimeoutHandler inside Manager.Handler gives it one.
-	inner atomic.Pointer[context.Context]
+	// deadline is the earliest of the contexts that Load was called with: of one
+	// from inside http.TimeoutHandler it is that handler's or an earlier one.
+	deadline atomic.Pointer[time.Time]
 
 	loading sync.Mutex
 	err     error // the store's when it could not be loaded
@@ -48,9 +48,8 @@ func (c *requestContext) Value(key any) any {
 
 func (x *exchange) load(ctx context.Context) (*Session, error) {
 	if ctx != context.Context(&x.ctx) {
-		if _, ok := ctx.Deadline(); ok {
-			inner := ctx // so that the others stay off the heap
-			x.inner.Store(&inner)
+		if at, ok := ctx.Deadline(); ok && !x.endsBy(at) {
+			x.ends(at)
 		}
 	}
 	if s := x.s.Load(); s != nil {
@@ -78,12 +77,29 @@ func (x *exchange) load(ctx context.Context) (*Session, error) {
 	return s, nil
 }
 
-// timedOut reports whether the time that the handler had is over: its own or, by
-// the context that it loaded the session with, that of a timeout inside.
-func (x *exchange) timedOut() (own, inside bool) {
-	inner := x.inner.Load()
-	return errors.Is(x.ctx.Err(), context.DeadlineExceeded),
-		inner != nil && errors.Is((*inner).Err(), context.DeadlineExceeded)
+// endsBy reports whether the request itself has to end by that time.
+func (x *exchange) endsBy(at time.Time) bool {
+	own, ok := x.ctx.Deadline()
+	return ok && !at.Before(own)
+}
+
+// ends takes note of the deadline of a context that the session was loaded with.
+func (x *exchange) ends(at time.Time) {
+	for {
+		earliest := x.deadline.Load()
+		if earliest != nil && !at.Before(*earliest) || x.deadline.CompareAndSwap(earliest, &at) {
+			return
+		}
+	}
+}
+
+// timedOut reports whether an answer of this status is http.TimeoutHandler's,
+// inside Manager.Handler, and the handler may still be under way. The context is of
+// no use for that: a handler that bounds its Load has canceled it by then.
+func (x *exchange) timedOut(status int) bool {
+	at := x.deadline.Load()
+	return status == http.StatusServiceUnavailable && at != nil &&
+		(x.ctx.Err() != nil || !time.Now().Before(*at)) // it gives up too when the client goes away
 }
 
 // writer stands between the handler and the server so that the session is
@@ -93,9 +109,10 @@ func (x *exchange) timedOut() (own, inside bool) {
 type writer struct {
 	rw     http.ResponseWriter
 	x      *exchange
-	going  atomic.Bool // the header goes, or has gone
-	failed error       // the answer was replaced by an error page
-	whole  bool        // and all of that page has been written
+	going  atomic.Bool   // the header goes, or has gone
+	outer  []headerField // the header as it was before the handler, which may be about all answers
+	failed error         // the answer was replaced by an error page
+	whole  bool          // and all of that page has been written
 }
 
 // begin commits and reports whether the handler's answer may go, which has this
@@ -133,16 +150,13 @@ func (s *Session) finish(status int) error {
 }
 
 // abandon sees to it that of a handler that ran out of time nothing is stored
-// rather than half. What says that to the client, http.TimeoutHandler or the
-// handler itself, does it with an error. Where the time of the whole request is
-// over and the answer is another, it may not reach the client: the error page
-// replaces it, so that the client is not told of what was not stored.
+// rather than half. Where the time of the whole request is over and the answer is
+// no failure, it may not reach the client: the error page replaces it, so that the
+// client is not told of what was not stored.
 func (s *Session) abandon(status int) {
-	own, inside := s.x.timedOut()
+	over := errors.Is(s.x.ctx.Err(), context.DeadlineExceeded)
 	failure := status >= 500 || status == http.StatusRequestTimeout
-	switch {
-	case own && s.changed() && !failure, (own || inside) && failure:
-	default:
+	if !(over && (failure || s.changed())) && !s.x.timedOut(status) {
 		return
 	}
 	s.abandoned = fmt.Errorf("session: the time of the request is over: %w", context.DeadlineExceeded)
@@ -200,7 +214,9 @@ func listed(lines []string, word string) bool {
 	return false
 }
 
-// refuse replaces the handler's answer by an error page.
+// refuse replaces the handler's answer by an error page. What middleware outside
+// has put into the header is that middleware's, such as the Content-Encoding of
+// one that compresses.
 func (w *writer) refuse(s *Session, err error) {
 	w.failed = fmt.Errorf("%w: %w", ErrRefused, err)
 	h := w.rw.Header()
@@ -208,6 +224,9 @@ func (w *writer) refuse(s *Session, err error) {
 		if !survives(name) {
 			delete(h, name)
 		}
+	}
+	for _, f := range w.outer {
+		h[f.name] = f.values
 	}
 	h["Cache-Control"] = []string{"no-store"}
 	s.mu.Lock()
@@ -220,9 +239,36 @@ func (w *writer) refuse(s *Session, err error) {
 	w.whole = true
 }
 
-// survives reports whether a header field stays when the answer is replaced by
-// an error page: what middleware sets for every answer of a site. All others,
-// known or not, may speak of the answer that is not given.
+// A headerField is one of a header as it was.
+type headerField struct {
+	name   string
+	values []string
+}
+
+// fieldsOf returns a copy of a header.
+func fieldsOf(h http.Header) []headerField {
+	if len(h) == 0 {
+		return nil
+	}
+	n := 0
+	for _, values := range h {
+		n += len(values)
+	}
+	fields, all := make([]headerField, 0, len(h)), make([]string, 0, n)
+	for name, values := range h {
+		begin := len(all)
+		all = append(all, values...)
+		if values != nil {
+			values = all[begin:len(all):len(all)]
+		}
+		fields = append(fields, headerField{name, values})
+	}
+	return fields
+}
+
+// survives reports whether a header field that the handler has set stays when its
+// answer is replaced by an error page: what middleware sets for every answer of a
+// site. All others, known or not, may speak of the answer that is not given.
 func survives(name string) bool {
 	switch name {
 	case "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only",
@@ -268,6 +314,7 @@ func (w *writer) panicked() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.discard() // a recoverer may answer through this writer
 	s.sendCookie()
 	s.setCacheHeaders()
 	s.sent = true
@@ -305,15 +352,22 @@ func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 	var n int64
 	if !w.going.Load() {
 		first := make([]byte, 512)
-		read, err := io.ReadAtLeast(src, first, 1)
-		if read == 0 {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return 0, err
+		read, err := 0, error(nil)
+		for read == 0 && err == nil {
+			read, err = src.Read(first)
 		}
-		written, err := w.Write(first[:read])
-		if n = int64(written); err != nil {
+		if read > 0 {
+			written, err := w.Write(first[:read])
+			if n = int64(written); err != nil {
+				return n, err
+			}
+		}
+		// Of a source that fails together with its first bytes, a second read might
+		// say that it has ended.
+		if err == io.EOF { //nolint:errorlint // as io.Copy does
+			return n, nil
+		}
+		if err != nil {
 			return n, err
 		}
 	}

@@ -1,14 +1,17 @@
 package session_test
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +103,86 @@ func TestErrorPageArrives(t *testing.T) {
 	}
 }
 
+// TestErrorPageKeepsOuterHeader: what was in the header before the handler is as
+// it was, whatever the handler did to it; what the handler added is gone.
+func TestErrorPageKeepsOuterHeader(t *testing.T) {
+	a := newApp(t, session.Config{})
+	outer := http.Header{
+		"Content-Encoding": {"identity"}, "Set-Cookie": {"outer=1", "second=2"}, "X-Correlation-Id": {"abc"}, "Alt-Svc": {"h3"},
+		"Vary": {"Accept-Encoding"}, "Content-Security-Policy": {"default-src 'self'"}, "X-Both": {"outside"}, "Date": nil,
+	}
+	a.mux.Handle("/app", a.m.With(func(w http.ResponseWriter, _ *http.Request, s *session.Session) {
+		h := w.Header()
+		name.Set(s, "x")
+		h.Add("Set-Cookie", "inner=1")
+		h["Set-Cookie"][0] = "changed=1"
+		h.Del("X-Correlation-Id")
+		h.Set("Content-Encoding", "br")
+		h.Set("Content-Security-Policy", "default-src *")
+		h.Add("Vary", "Accept")
+		h.Add("X-Both", "inside")
+		h.Set("X-Inner", "1")
+		h.Set("Etag", "1")
+		h.Set("Referrer-Policy", "no-referrer") // of middleware inside
+		_, _ = io.WriteString(w, "of the app")
+	}))
+	a.store.fail(errors.New("away"))
+	w := httptest.NewRecorder()
+	maps.Copy(w.Header(), outer.Clone())
+	a.m.Handler(a.mux).ServeHTTP(w, httptest.NewRequest("GET", "/app", nil))
+	want := outer.Clone()
+	want.Set("Cache-Control", "no-store")
+	want.Set("Referrer-Policy", "no-referrer")
+	want.Set("Retry-After", "5")
+	want.Set("Content-Type", "text/plain; charset=utf-8")
+	want.Set("X-Content-Type-Options", "nosniff")
+	if !reflect.DeepEqual(w.Header(), want) || w.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d, header %v\nwant %v", w.Code, w.Header(), want)
+	}
+
+	// Middleware outside that compresses: the client can read the page.
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		defer z.Close()
+		a.m.Handler(a.mux).ServeHTTP(compressed{w, z}, r)
+	}))
+	t.Cleanup(server.Close)
+	r, err := http.Get(server.URL + "/app") // which asks for gzip and decompresses
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body := read(r); body != "Service Unavailable\n" || r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("compressed outside: status %d, %q", r.StatusCode, body)
+	}
+	// Its own cookie is the exception: what was committed goes along.
+	a.store.fail(nil)
+	a.handle("/committed", func(s *session.Session, w http.ResponseWriter, r *http.Request) {
+		if err := s.Commit(r.Context()); err != nil {
+			t.Error(err)
+		}
+		s.SetOwner("alice")
+		if err := s.Commit(r.Context()); err != nil {
+			t.Error(err)
+		}
+		name.Set(s, "\xff")
+	})
+	w = httptest.NewRecorder()
+	w.Header().Set("Set-Cookie", "outer=1")
+	a.m.Handler(a.mux).ServeHTTP(w, httptest.NewRequest("GET", "/committed", nil))
+	if lines := w.Header()["Set-Cookie"]; len(lines) != 2 || lines[0] != "outer=1" || w.Code != http.StatusInternalServerError {
+		t.Errorf("status %d, cookies %q", w.Code, lines)
+	}
+}
+
+// compressed writes what middleware outside compresses.
+type compressed struct {
+	http.ResponseWriter
+	z *gzip.Writer
+}
+
+func (c compressed) Write(b []byte) (int, error) { return c.z.Write(b) }
+
 // TestPanicKeepsCookie: what was committed before a panic stays, and the answer
 // of a recoverer outside has the cookie; what was pending is dropped.
 func TestPanicKeepsCookie(t *testing.T) {
@@ -184,6 +267,38 @@ func TestPanicKeepsCookie(t *testing.T) {
 	}
 	if r = do("/out", c); len(r.Cookies()) != 1 || r.Cookies()[0].MaxAge >= 0 {
 		t.Errorf("a sign-out: %v", r.Header)
+	}
+}
+
+// TestPanicAnsweredWithin: a recoverer outside may have kept the writer of inside,
+// as with Echo. What was pending is dropped then too.
+func TestPanicAnsweredWithin(t *testing.T) {
+	a := newApp(t, session.Config{})
+	a.handle("/who", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+		v, _ := name.Get(s)
+		fmt.Fprint(w, s.Owner(), " ", v)
+	})
+	for what, change := range map[string]func(s *session.Session){
+		"set": func(s *session.Session) { name.Set(s, "half") }, "signin": func(s *session.Session) { s.SetOwner("alice") },
+		"destroy": func(s *session.Session) { s.Destroy() }, "renew": func(s *session.Session) { s.Renew() },
+	} {
+		c := cookie(t, a.do("/set?v=x"))
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Cookie", c)
+		w := httptest.NewRecorder()
+		var inside http.ResponseWriter
+		func() {
+			defer func() { _ = recover() }()
+			a.m.Handler(a.m.With(func(w http.ResponseWriter, _ *http.Request, s *session.Session) {
+				inside = w
+				change(s)
+				panic(http.ErrAbortHandler)
+			})).ServeHTTP(w, r)
+		}()
+		http.Error(inside, "sorry", http.StatusInternalServerError)
+		if got := read(a.do("/who", c)); got != " x" || w.Code != http.StatusInternalServerError || len(w.Result().Cookies()) != 0 {
+			t.Errorf("%s: status %d, header %v, and the session has %q", what, w.Code, w.Header(), got)
+		}
 	}
 }
 
@@ -303,6 +418,143 @@ func TestTimeoutInside(t *testing.T) {
 	}
 }
 
+// TestTimeoutInsideBounded: how the handler bounds its loads makes no difference.
+func TestTimeoutInsideBounded(t *testing.T) {
+	a := newApp(t, session.Config{})
+	a.handle("/who", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+		v, _ := name.Get(s)
+		fmt.Fprint(w, s.Owner(), " ", v)
+	})
+	load := func(ctx context.Context) *session.Session {
+		s, err := a.m.Load(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		return s
+	}
+	within := func(ctx context.Context, d time.Duration) *session.Session {
+		ctx, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		return load(ctx)
+	}
+	const long = time.Hour
+	for how, get := range map[string]func(outside, inside context.Context) *session.Session{
+		"plain":                    func(_, in context.Context) *session.Session { return load(in) },
+		"bounded":                  func(_, in context.Context) *session.Session { return within(in, long) },
+		"plain, bounded":           func(_, in context.Context) *session.Session { load(in); return within(in, long) },
+		"bounded, plain":           func(_, in context.Context) *session.Session { within(in, long); return load(in) },
+		"bounded outside":          func(out, in context.Context) *session.Session { within(out, long); return load(in) },
+		"bounded outside, bounded": func(out, in context.Context) *session.Session { within(out, long); return within(in, long) },
+		"plain, outside":           func(out, in context.Context) *session.Session { load(in); return within(out, long) },
+		"short": func(_, in context.Context) *session.Session {
+			ctx, cancel := context.WithTimeout(in, time.Millisecond)
+			defer cancel()
+			for {
+				if s, err := a.m.Load(ctx); err == nil {
+					return s
+				}
+				ctx = in // it ran out before it was used
+			}
+		},
+		"without deadline": func(_, in context.Context) *session.Session {
+			load(in)
+			return load(context.WithoutCancel(in))
+		},
+	} {
+		for what, change := range map[string]func(s *session.Session){
+			"set": func(s *session.Session) { name.Set(s, "half") }, "signin": func(s *session.Session) { s.SetOwner("alice") },
+		} {
+			c := cookie(t, a.do("/set?v=x"))
+			returned := make(chan struct{})
+			h := a.m.Handler(http.HandlerFunc(func(w http.ResponseWriter, outside *http.Request) {
+				http.TimeoutHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					defer close(returned)
+					change(get(outside.Context(), r.Context()))
+					<-r.Context().Done()
+				}), 30*time.Millisecond, "too slow").ServeHTTP(w, outside)
+			}))
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Cookie", c)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			<-returned
+			if got := read(a.do("/who", c)); w.Code != http.StatusServiceUnavailable || len(w.Result().Cookies()) != 0 || got != " x" {
+				t.Errorf("%s, %s: status %d, header %v, the session has %q", how, what, w.Code, w.Header(), got)
+			}
+		}
+	}
+
+	// The client goes away: TimeoutHandler gives up at once.
+	c := cookie(t, a.do("/set?v=x"))
+	ctx, leave := context.WithCancel(t.Context())
+	returned, answered := make(chan struct{}), make(chan struct{})
+	h := a.m.Handler(http.TimeoutHandler(a.m.With(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+		defer close(returned)
+		name.Set(s, "half")
+		leave()
+		<-answered
+	}), time.Hour, ""))
+	r := httptest.NewRequest("GET", "/", nil).WithContext(ctx)
+	r.Header.Set("Cookie", c)
+	h.ServeHTTP(httptest.NewRecorder(), r)
+	close(answered)
+	<-returned
+	if got := read(a.do("/who", c)); got != " x" {
+		t.Errorf("the client has gone: the session has %q", got)
+	}
+}
+
+// TestLoadDeadlineOver: a deadline that was for the load alone says nothing about
+// the handler's answer.
+func TestLoadDeadlineOver(t *testing.T) {
+	a := newApp(t, session.Config{})
+	for _, status := range []int{200, 303, 404, 408, 429, 500, 501, 502, 504} {
+		for _, canceled := range []bool{false, true} {
+			c := cookie(t, a.do("/set?v=x"))
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Cookie", c)
+			w := httptest.NewRecorder()
+			a.m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctx, cancel := context.WithTimeout(r.Context(), 50*time.Millisecond)
+				defer cancel()
+				s, err := a.m.Load(ctx)
+				if err != nil { // a slow machine
+					s, _ = a.m.Load(r.Context())
+				}
+				if canceled {
+					cancel()
+				}
+				name.Set(s, "counted")
+				if at, ok := ctx.Deadline(); ok {
+					time.Sleep(time.Until(at))
+				}
+				w.WriteHeader(status)
+			})).ServeHTTP(w, r)
+			if got := read(a.do("/get", c)); got != `"counted" true` || w.Code != status {
+				t.Errorf("status %d: %d, and the session has %s", status, w.Code, got)
+			}
+		}
+	}
+	// One who means 503 commits.
+	c := cookie(t, a.do("/set?v=x"))
+	a.mux.HandleFunc("/unavailable", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithDeadline(r.Context(), time.Now().Add(-time.Second))
+		defer cancel()
+		s, _ := a.m.Load(r.Context())
+		_, _ = a.m.Load(ctx)
+		name.Set(s, "counted")
+		if err := s.Commit(r.Context()); err != nil {
+			t.Error(err)
+		}
+		count.Set(s, 1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	a.do("/unavailable", c)
+	if got := read(a.do("/get", c)); got != `"counted" true` {
+		t.Errorf("committed before a 503: %s", got)
+	}
+}
+
 // TestTimeoutOutside: an http.TimeoutHandler outside drops the answer, and then
 // nothing is stored.
 func TestTimeoutOutside(t *testing.T) {
@@ -374,6 +626,28 @@ func (b *broken) Read(p []byte) (int, error) {
 	return 0, errors.New("broken")
 }
 
+// atOnce says nothing first, and then returns its bytes and an error together.
+type atOnce struct {
+	good   string
+	err    error
+	silent bool
+	failed bool
+	after  int // reads after the error
+}
+
+func (a *atOnce) Read(p []byte) (int, error) {
+	switch {
+	case !a.silent:
+		a.silent = true
+		return 0, nil
+	case a.failed:
+		a.after++
+		return 0, io.EOF
+	}
+	a.failed = true
+	return copy(p, a.good), a.err
+}
+
 // TestCopyThatFails: a source that fails before its first byte leaves the handler
 // its answer, and the cookie with it.
 func TestCopyThatFails(t *testing.T) {
@@ -394,6 +668,17 @@ func TestCopyThatFails(t *testing.T) {
 		}
 		name.Set(s, "x")
 		w.WriteHeader(http.StatusTeapot)
+	})
+	failures := map[string]error{"ends": io.EOF, "fails": io.ErrUnexpectedEOF, "wrapped": fmt.Errorf("wrapped: %w", io.EOF)}
+	a.mux.HandleFunc("/both", func(w http.ResponseWriter, r *http.Request) {
+		for range 2 { // the second one after the header has gone
+			src, same := &atOnce{good: "some", err: failures[r.FormValue("how")]}, &atOnce{good: "some", err: failures[r.FormValue("how")]}
+			n, err := io.Copy(w, src)
+			bare, want := io.Copy(struct{ io.Writer }{io.Discard}, same)
+			if n != bare || err != want || src.after > 0 {
+				t.Errorf("io.Copy of a source that %s with its first bytes: %d, %v, then read %d times; a bare writer: %d, %v", r.FormValue("how"), n, err, src.after, bare, want)
+			}
+		}
 	})
 	long := strings.Repeat("0123456789", 1000)
 	a.mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) {
@@ -425,6 +710,11 @@ func TestCopyThatFails(t *testing.T) {
 		}
 		if r, _ := get("/empty"); r.StatusCode != http.StatusTeapot || len(r.Cookies()) != 1 {
 			t.Errorf("%s: after nothing: %d, %v", protocol, r.StatusCode, r.Header)
+		}
+		for how := range failures {
+			if _, body := get("/both?how=" + how); body != "somesome" {
+				t.Errorf("%s: of a source that %s with its first bytes arrives %q", protocol, how, body)
+			}
 		}
 		if _, body := get("/long"); body != long[:9999] {
 			t.Errorf("%s: %d bytes arrive", protocol, len(body))
