@@ -71,8 +71,9 @@
 // If a session cannot be stored, the client gets an error page in the place of the
 // answer, also if the handler then panics, as [net/http/httputil.ReverseProxy] does
 // when its writes are refused. If the handler panics for other reasons, what it has
-// not committed is dropped. A recoverer belongs outside of [Manager.Handler]; one
-// inside calls [Manager.Discard]. [net/http.TimeoutHandler] belongs inside.
+// not committed is dropped. A recoverer belongs outside of [Manager.Handler]. Where it
+// is inside, as that of a framework may have to be, [Manager.DiscardOnPanic] belongs
+// inside of it. [net/http.TimeoutHandler] belongs inside.
 //
 // # Cookie
 //

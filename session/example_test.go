@@ -70,6 +70,39 @@ func ExampleSession_SetOwner() {
 	// owner ""
 }
 
+// A recoverer that is inside of Handler, such as a framework's, answers where what a
+// handler had changed must not be stored.
+func ExampleManager_DiscardOnPanic() {
+	sessions, _ := session.New(session.Config{Store: memory.New(memory.Config{}), Insecure: true})
+	recoverer := func(next http.Handler) http.Handler { // of the framework
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				if recover() != nil {
+					http.Error(w, "sorry", http.StatusInternalServerError)
+				}
+			}()
+			next.ServeHTTP(w, r)
+		})
+	}
+	discard := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			sessions.DiscardOnPanic(r.Context(), func() { next.ServeHTTP(w, r) })
+		})
+	}
+	in := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		s, _ := sessions.Load(r.Context())
+		s.SetOwner("account 42")
+		panic("halfway")
+	})
+
+	site := httptest.NewServer(sessions.Handler(recoverer(discard(in))))
+	defer site.Close()
+	r, _ := http.Get(site.URL)
+	fmt.Println(r.Status, len(r.Cookies()), "cookies")
+	// Output:
+	// 500 Internal Server Error 0 cookies
+}
+
 // Update counts right however many requests run at once.
 func ExampleKey_Update() {
 	visits := session.NewKey[int]("visits")

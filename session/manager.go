@@ -214,8 +214,8 @@ func Error(w http.ResponseWriter, _ *http.Request, err error) {
 //
 // When next panics, what was not committed before is not stored, and what was
 // is: its cookie goes out with the answer of a handler outside that recovers. A
-// panic that something inside next recovers from is none here; that is to call
-// [Manager.Discard]. A panic after the answer had to be replaced by an error
+// panic that something inside next recovers from is none here: inside of that,
+// [Manager.DiscardOnPanic] sees it. A panic after the answer had to be replaced by an error
 // page ends here and goes to the log, or the client would not get the page; so
 // does the [http.ErrAbortHandler] of a handler that could not write, as
 // [net/http/httputil.ReverseProxy].
@@ -258,7 +258,8 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 }
 
 // With returns a handler that loads the session for f, and answers with
-// [Config.Error] if that fails.
+// [Config.Error] if that fails. What f has not committed when it panics is dropped,
+// whatever recovers from it.
 func (m *Manager) With(f func(w http.ResponseWriter, r *http.Request, s *Session)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := m.Load(r.Context())
@@ -266,7 +267,7 @@ func (m *Manager) With(f func(w http.ResponseWriter, r *http.Request, s *Session
 			m.Error(w, r, err)
 			return
 		}
-		f(w, r, s)
+		m.DiscardOnPanic(r.Context(), func() { f(w, r, s) })
 	})
 }
 
@@ -305,9 +306,24 @@ func (m *Manager) LoadPassive(ctx context.Context) (*Session, error) {
 	return s, nil
 }
 
+// DiscardOnPanic calls f and, if f panics, calls [Manager.Discard]. The panic goes
+// on. It is for middleware inside of a recoverer that is inside of
+// [Manager.Handler], as a framework's own are where Handler is around all of it.
+// That the recoverer calls Discard is not enough: some let certain panics pass
+// unseen, such as Gin's those of broken connections.
+func (m *Manager) DiscardOnPanic(ctx context.Context, f func()) {
+	returned := false
+	defer func() {
+		if !returned {
+			m.Discard(ctx)
+		}
+	}()
+	f()
+	returned = true
+}
+
 // Discard drops what the request has changed in its session and not committed,
-// if it has loaded it: [Session.Discard] for middleware that recovers from a
-// panic of the handler.
+// if it has loaded it: [Session.Discard] for middleware.
 func (m *Manager) Discard(ctx context.Context) {
 	if x, ok := ctx.Value(contextKey{m}).(*exchange); ok {
 		if s := x.s.Load(); s != nil {

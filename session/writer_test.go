@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -300,6 +301,55 @@ func TestPanicAnsweredWithin(t *testing.T) {
 			t.Errorf("%s: status %d, header %v, and the session has %q", what, w.Code, w.Header(), got)
 		}
 	}
+}
+
+// TestPanicRecoveredInside: With and DiscardOnPanic see a panic before a recoverer
+// that is inside of Handler and tells nothing; the panic goes on.
+func TestPanicRecoveredInside(t *testing.T) {
+	a := newApp(t, session.Config{})
+	guards := map[string]func(f func(s *session.Session)) http.Handler{
+		"With": func(f func(s *session.Session)) http.Handler {
+			return a.m.With(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { f(s) })
+		},
+		"DiscardOnPanic": func(f func(s *session.Session)) http.Handler {
+			return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				a.m.DiscardOnPanic(r.Context(), func() {
+					s, err := a.m.Load(r.Context())
+					if err != nil {
+						t.Error(err)
+					}
+					f(s)
+				})
+			})
+		},
+	}
+	for how, guard := range guards {
+		for what, end := range map[string]func(){"panics": func() { panic(http.ErrAbortHandler) }, "exits": runtime.Goexit, "returns": func() {}} {
+			c := cookie(t, a.do("/set?v=x"))
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Cookie", c)
+			w := httptest.NewRecorder()
+			a.m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				recovered := make(chan any)
+				go func() { // which Goexit ends
+					defer func() { recovered <- recover() }()
+					guard(func(s *session.Session) {
+						name.Set(s, "of the handler")
+						end()
+					}).ServeHTTP(w, r)
+				}()
+				if problem := <-recovered; (problem == any(http.ErrAbortHandler)) != (what == "panics") {
+					t.Errorf("%s: a handler that %s: recovered %v", how, what, problem)
+				}
+			})).ServeHTTP(w, r)
+			want := map[bool]string{true: `"of the handler" true`, false: `"x" true`}[what == "returns"]
+			if got := read(a.do("/get", c)); got != want {
+				t.Errorf("%s: after a handler that %s the session has %s", how, what, got)
+			}
+		}
+	}
+	// Without a session, and outside of Handler, there is nothing to drop.
+	a.m.DiscardOnPanic(t.Context(), func() {})
 }
 
 // TestMountedTwice: the inner one of two Handlers of one Manager is not there.

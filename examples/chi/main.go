@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -28,6 +29,14 @@ func main() {
 	}
 	log.Print("open ", link)
 	log.Fatal(http.ListenAndServe("localhost:8080", app))
+}
+
+// newRouter returns a router that recovers from panics outside of sessions.Handler:
+// what a handler that panics has changed is not stored.
+func newRouter(sessions *session.Manager) chi.Router {
+	r := chi.NewRouter()
+	r.Use(middleware.Recoverer, sessions.Handler)
+	return r
 }
 
 // newApp returns the app. Sessions and people are gone when it ends: store/sqlite
@@ -50,8 +59,7 @@ func newApp(ctx context.Context, url string, captcha signin.Captcha) (http.Handl
 	if err != nil {
 		return nil, nil, err
 	}
-	r := chi.NewRouter()
-	r.Use(sessions.Handler)
+	r := newRouter(sessions)
 	r.Mount("/auth", pages)
 	r.Group(func(r chi.Router) {
 		r.Use(pages.Require)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v5"
+	"github.com/labstack/echo/v5/middleware"
 
 	"github.com/seed-64ad3862/gatehouse/account"
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -27,6 +28,14 @@ func main() {
 	}
 	log.Print("open ", link)
 	log.Fatal(http.ListenAndServe("localhost:8080", app))
+}
+
+// newRouter returns a router that recovers from panics outside of sessions.Handler:
+// what a handler that panics has changed is not stored.
+func newRouter(sessions *session.Manager) *echo.Echo {
+	e := echo.New()
+	e.Use(middleware.Recover(), echo.WrapMiddleware(sessions.Handler))
+	return e
 }
 
 // newApp returns the app. Sessions and people are gone when it ends: store/sqlite
@@ -49,8 +58,7 @@ func newApp(ctx context.Context, url string, captcha signin.Captcha) (http.Handl
 	if err != nil {
 		return nil, nil, err
 	}
-	e := echo.New()
-	e.Use(echo.WrapMiddleware(sessions.Handler))
+	e := newRouter(sessions)
 	e.Any("/auth/*", echo.WrapHandler(pages))
 	e.GET("/", func(c *echo.Context) error {
 		me, _ := signin.PersonFrom(c.Request().Context())

@@ -29,6 +29,18 @@ func main() {
 	log.Fatal(http.ListenAndServe("localhost:8080", app))
 }
 
+// newRouter returns a router for inside of sessions.Handler. Gin recovers from
+// panics there, and answers; what a handler that panics has changed is not stored.
+// This has its place inside of Gin's Recovery rather than in its function, which is
+// not called for panics of broken connections and http.ErrAbortHandler.
+func newRouter(sessions *session.Manager) *gin.Engine {
+	r := gin.New()
+	r.Use(gin.Recovery(), func(c *gin.Context) {
+		sessions.DiscardOnPanic(c.Request.Context(), c.Next)
+	})
+	return r
+}
+
 // newApp returns the app. Sessions and people are gone when it ends: store/sqlite
 // keeps both in a file.
 func newApp(ctx context.Context, url string, captcha signin.Captcha) (http.Handler, *signin.Pages, error) {
@@ -49,11 +61,7 @@ func newApp(ctx context.Context, url string, captcha signin.Captcha) (http.Handl
 	if err != nil {
 		return nil, nil, err
 	}
-	r := gin.New()
-	r.Use(gin.CustomRecovery(func(c *gin.Context, _ any) {
-		sessions.Discard(c.Request.Context()) // what a handler that panics has changed is not stored
-		c.AbortWithStatus(http.StatusInternalServerError)
-	}))
+	r := newRouter(sessions)
 	r.Any("/auth/*page", gin.WrapH(pages))
 	r.GET("/", func(c *gin.Context) {
 		me, _ := signin.PersonFrom(c.Request.Context())
