@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 )
 
 // A Kind says what happened.
@@ -119,13 +121,38 @@ func (m *Manager) observe(ctx context.Context, e Event) {
 
 // failed reports what the client sees nothing of, or too little.
 func (m *Manager) failed(ctx context.Context, h Handle, err error) {
-	kind, level := Failed, slog.LevelDebug // that the store fails has been logged
-	switch {
-	case errors.Is(err, ErrEnded):
-		kind = Lost
-	case errors.Is(err, ErrValue), errors.Is(err, ErrTooLarge), errors.Is(err, ErrHeaderSent):
-		level = slog.LevelError
+	e := Event{Kind: Failed, Handle: h, Err: err}
+	if errors.Is(err, ErrEnded) {
+		e.Kind = Lost
 	}
-	m.observe(ctx, Event{Kind: kind, Handle: h, Err: err})
-	m.cfg.Logger.LogAttrs(ctx, level, "session: "+kind.String(), slog.Any("session", h), slog.Any("error", err))
+	m.observe(ctx, e)
+	for _, mistake := range []error{ErrValue, ErrTooLarge, ErrHeaderSent} {
+		if errors.Is(err, mistake) {
+			m.log(ctx, slog.LevelError, mistake.Error(), e)
+			return
+		}
+	}
+	// That the store fails has been logged.
+	m.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "session: "+e.Kind.String(), slog.Any("session", h), slog.Any("error", err))
 }
+
+// log writes a line that a client may cause again and again, or counts it: lines of
+// one kind.
+func (m *Manager) log(ctx context.Context, level slog.Level, kind string, e Event) {
+	m.lines.Log(ctx, m.cfg.Logger, level, kind, "session: "+e.Kind.String(),
+		slog.Any("session", e.Handle), slog.String("error", logtext.Cut(e.Err.Error(), maxError)))
+}
+
+// The bounds in the log of texts that a client may have chosen, in bytes as they
+// are written.
+const (
+	maxError = 512
+	maxStack = 8 << 10
+)
+
+// FlushLog logs how many lines have been counted and not logged: of each kind of
+// line that clients can cause, such as those of values that cannot be stored, five
+// are logged as they come and then one a minute, and the others counted. Requests
+// that use a session do so once these are a minute old. Call FlushLog when the
+// program ends.
+func (m *Manager) FlushLog(ctx context.Context) { m.lines.Close(ctx, m.cfg.Logger) }

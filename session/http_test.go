@@ -837,6 +837,96 @@ func nan() float64 { zero := 0.0; return zero / zero }
 
 // TestStoreDown: pages that need no session still work, those that do get 503,
 // and recovery needs nothing.
+// TestLogIsBounded: however often a client makes a line of the log be written, it is
+// written five times and then once a minute, and the others are counted. Events are
+// not.
+func TestLogIsBounded(t *testing.T) {
+	const many = 300
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, session.Config{MaxBytes: 1000})
+		c := cookie(t, a.do("/set?v=x"))
+		lines := func() (lines []string) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			lines = strings.Split(strings.TrimSpace(a.log.String()), "\n")
+			a.log.Reset()
+			return lines
+		}
+		number := session.NewKey[int]("name")
+		a.handle("/value", func(s *session.Session, _ http.ResponseWriter, r *http.Request) { name.Set(s, r.FormValue("v")) })
+		a.handle("/late", func(s *session.Session, w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusOK)
+			s.Renew()
+		})
+		a.handle("/type", func(s *session.Session, _ http.ResponseWriter, _ *http.Request) { number.Get(s) })
+		a.handle("/types", func(s *session.Session, _ http.ResponseWriter, r *http.Request) {
+			for i := range 10 {
+				session.NewKey[string](fmt.Sprint("k", i)).Set(s, "x")
+			}
+			for i := range 10 {
+				session.NewKey[int](fmt.Sprint("k", i)).Get(s)
+			}
+			s.Discard()
+		})
+		a.handle("/panics", func(s *session.Session, w http.ResponseWriter, r *http.Request) {
+			name.Set(s, "\xff")
+			if _, err := io.WriteString(w, "x"); err != nil {
+				panic(strings.Repeat("x", 100_000))
+			}
+		})
+		for _, tt := range []struct {
+			path, level, kind string
+			events            int // of a request
+			event             session.Kind
+			lines             int // of all
+		}{
+			{"/value?v=%ff", "ERROR", "not a value", 1, session.Failed, 5},
+			{"/value?v=" + strings.Repeat("x", 2000), "ERROR", "too large", 1, session.Failed, 5},
+			{"/late", "ERROR", "header has been sent", 1, session.Failed, 5},
+			{"/type", "WARN", "unreadable", 1, session.Unreadable, 5},
+			{"/types", "WARN", "unreadable", 10, session.Unreadable, 5},
+			{"/panics", "ERROR", "panicked", 1, session.Failed, 10},
+		} {
+			time.Sleep(10 * time.Minute) // all kinds are in full again
+			a.m.FlushLog(t.Context())
+			c = cookie(t, a.do("/set?v=x"))
+			a.kinds()
+			lines()
+			for range many {
+				a.do(tt.path, c)
+			}
+			kinds := a.kinds()
+			kinds = slices.DeleteFunc(kinds, func(k session.Kind) bool { return k != tt.event })
+			if len(kinds) != many*tt.events {
+				t.Errorf("%s: %d events, want %d", tt.kind, len(kinds), many*tt.events)
+			}
+			got := lines()
+			if len(got) != tt.lines || !strings.Contains(got[0], "level="+tt.level) {
+				t.Errorf("%s: %d lines:\n%s", tt.kind, len(got), strings.Join(got, "\n"))
+			}
+			if size := len(strings.Join(got, "")); size > 60_000 {
+				t.Errorf("%s: %d bytes", tt.kind, size)
+			}
+			// Any request that uses a session writes the counts.
+			time.Sleep(time.Minute)
+			a.do("/get", c)
+			text := strings.Join(lines(), "\n")
+			if want := fmt.Sprintf("repeated=%d", many*tt.events-5); !strings.Contains(text, want) || !strings.Contains(text, "level="+tt.level) || !strings.Contains(text, tt.kind) {
+				t.Errorf("%s: a minute later there is no %s in\n%s", tt.kind, want, text)
+			}
+		}
+		// A program that ends.
+		for range 10 {
+			a.do("/value?v=%ff", c)
+		}
+		lines()
+		a.m.FlushLog(t.Context())
+		if got := lines(); len(got) != 1 || !strings.Contains(got[0], "repeated=") {
+			t.Errorf("FlushLog: %s", strings.Join(got, "\n"))
+		}
+	})
+}
+
 func TestStoreDown(t *testing.T) {
 	a := newApp(t, session.Config{})
 	c := cookie(t, a.do("/set?v=x"))

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-64ad3862/gatehouse/internal/logtext"
 	"github.com/seed-64ad3862/gatehouse/internal/outage"
 )
 
@@ -109,12 +110,13 @@ type Config struct {
 
 	// Logger gets what nobody else may notice: a failing store, a change that
 	// came too late, a value that does not decode. Its handler must not use
-	// the request's session. [slog.Default] if nil.
+	// the request's session. Lines that clients can cause are counted when they
+	// repeat, see [Manager.FlushLog]; Observe gets each. [slog.Default] if nil.
 	Logger *slog.Logger
 }
 
 // A Manager gives requests their sessions. It may be used concurrently, and
-// needs no closing.
+// needs no closing; [Manager.FlushLog] is for the end of the program.
 type Manager struct {
 	cfg    Config
 	store  Store
@@ -122,6 +124,7 @@ type Manager struct {
 	cookie cookie
 
 	outage outage.Outage
+	lines  logtext.Limiter
 
 	anonymous  *anonymousKeys // nil: every session has a record
 	formerKeys [][]byte       // of identifiers that follow from former ones
@@ -246,8 +249,9 @@ func (m *Manager) Handler(next http.Handler) http.Handler {
 				x.w.panicked()
 			default:
 				if problem := recover(); problem != nil && problem != any(http.ErrAbortHandler) { //nolint:errorlint // as net/http does
-					m.cfg.Logger.ErrorContext(r.Context(), "session: the handler panicked after an error page had replaced its answer",
-						"panic", problem, "stack", string(debug.Stack()))
+					const text = "session: the handler panicked after an error page had replaced its answer"
+					m.lines.Log(r.Context(), m.cfg.Logger, slog.LevelError, text, text,
+						slog.String("panic", logtext.Cut(fmt.Sprint(problem), maxError)), slog.String("stack", logtext.Cut(string(debug.Stack()), maxStack)))
 				}
 			}
 		}()

@@ -649,6 +649,7 @@ func (s *Session) unreadable(key, want string) {
 	}
 	ctx := s.x.ctx.Context
 	err := fmt.Errorf("session: key %q: the stored value does not decode as %s", key, want)
-	s.m.observe(ctx, Event{Kind: Unreadable, Handle: h, Err: err})
-	s.m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "session: "+Unreadable.String(), slog.Any("session", h), slog.Any("error", err))
+	e := Event{Kind: Unreadable, Handle: h, Err: err}
+	s.m.observe(ctx, e)
+	s.m.log(ctx, slog.LevelWarn, e.Kind.String(), e)
 }

@@ -146,6 +146,7 @@ func (s *Session) finish(status int) error {
 	s.setCacheHeaders()
 	s.sent = true
 	s.m.sweepIfDue(s.now)
+	s.m.lines.Flush(ctx, s.m.cfg.Logger)
 	return nil
 }
 

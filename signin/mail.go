@@ -33,6 +33,7 @@ func (p *Pages) Wait() {
 	p.appendCounts(ctx, p.throttled.All())
 	p.refusals.Close(ctx, p.log)
 	p.guard.FlushLog(ctx)
+	p.cfg.Sessions.FlushLog(ctx)
 }
 
 // mail tells a person of something, if they have an address and there is a way.

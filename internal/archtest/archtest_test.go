@@ -18,7 +18,7 @@ var fences = []struct {
 	may    []string
 	reason string
 }{
-	{"session", []string{"internal/clock", "internal/outage"}, "an importer of sessions gets the standard library and nothing of others"},
+	{"session", []string{"internal/logtext", "internal/clock", "internal/outage"}, "an importer of sessions gets the standard library and nothing of others"},
 	{"csrf", []string{"internal/clock", "internal/outage", "internal/logtext", "session"}, "tokens belong to sessions; a guard against forgery must not bring a supply chain with it"},
 	{"csrf/tornado", nil, "wire formats need nobody; whoever migrates reads this package alone"},
 	{"captcha", []string{"internal/clock", "internal/spent", "internal/retry", "golang.org/x/text"}, "answers are folded with the Unicode tables; a renderer is the application's choice"},
@@ -40,11 +40,11 @@ var fences = []struct {
 		"golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/text",
 	}, "the pages know no store and send no mail: which ones, the program says"},
 	{"internal/logtext", nil, "packages that promise the standard library import it"},
-	{"store/memory", []string{"internal/clock", "internal/outage", "session", "internal/spent"}, "the default store must cost nothing to import"},
-	{"store/sqlite", []string{"internal/outage", "session", "account", "throttle", "internal/clock", "golang.org/x/text", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
-	{"store/redis", []string{"internal/reach", "internal/clock", "internal/outage", "session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
-	{"store/postgres", []string{"internal/reach", "internal/outage", "session", "account", "throttle", "internal/clock", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
-	{"store/storetest", []string{"internal/clock", "internal/outage", "session"}, "third parties import it into their tests"},
+	{"store/memory", []string{"internal/logtext", "internal/clock", "internal/outage", "session", "internal/spent"}, "the default store must cost nothing to import"},
+	{"store/sqlite", []string{"internal/logtext", "internal/outage", "session", "account", "throttle", "internal/clock", "golang.org/x/text", "modernc.org", "github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/remyoudompheng/bigfft", "golang.org/x/sys"}, "SQLite in Go, and what it is made with"},
+	{"store/redis", []string{"internal/logtext", "internal/reach", "internal/clock", "internal/outage", "session", "throttle", "github.com/redis/rueidis", "golang.org/x/sys"}, "one client, and nothing of ours that another store needs"},
+	{"store/postgres", []string{"internal/logtext", "internal/reach", "internal/outage", "session", "account", "throttle", "internal/clock", "github.com/jackc", "golang.org/x/sync", "golang.org/x/text"}, "one driver, and nothing of ours that another store needs"},
+	{"store/storetest", []string{"internal/logtext", "internal/clock", "internal/outage", "session"}, "third parties import it into their tests"},
 }
 
 // order is the way a request flows. A package may import those before it.
