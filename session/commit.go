@@ -166,8 +166,8 @@ func (s *Session) committable() error {
 
 // valid checks what the handler has set.
 func (s *Session) valid() error {
-	if len(s.invalid) > 0 {
-		return s.invalid[0].err
+	for _, err := range s.invalid {
+		return err
 	}
 	if s.owner != nil {
 		if err := checkName(*s.owner); err != nil {
@@ -203,16 +203,22 @@ func (s *Session) fits() error {
 	if len(s.pending) == 0 {
 		return nil
 	}
-	size, was := 0, 0
-	for _, f := range s.pending {
-		if f.Value != "" {
-			size += len(f.Key) + len(f.Value)
+	fields, size := s.fields(), sizeOf(s.pending)
+	was := s.size
+	if s.owned() {
+		size += was
+		for _, f := range s.pending {
+			if i := s.index.find(fields, f.Key); i >= 0 {
+				size -= fields[i].size()
+			}
 		}
-	}
-	for _, f := range s.fields() {
-		was += len(f.Key) + len(f.Value)
-		if s.changes.index.find(s.pending, f.Key) < 0 {
-			size += len(f.Key) + len(f.Value)
+	} else {
+		was = 0
+		for _, f := range fields {
+			was += f.size()
+			if s.changes.index.find(s.pending, f.Key) < 0 {
+				size += f.size()
+			}
 		}
 	}
 	// One that is too large already, because of requests side by side or a

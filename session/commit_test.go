@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -460,6 +463,306 @@ func TestManyKeys(t *testing.T) {
 
 // TestConcurrentFirstValues: requests that are the first to store something in
 // one session that has no record keep each other's keys.
+// TestManyOfEach: what a request has many of, of the kinds that are looked up by name.
+func TestManyOfEach(t *testing.T) {
+	const n = 16_000
+	a := newApp(t, session.Config{MaxBytes: 1 << 24})
+	floats, texts := make([]session.Key[float64], n), make([]session.Key[string], n)
+	for i := range n {
+		floats[i], texts[i] = session.NewKey[float64]("k"+strconv.Itoa(i)), session.NewKey[string]("k"+strconv.Itoa(i))
+	}
+	label := func(i int) string { return "l" + strconv.Itoa(i) }
+	a.handle("/labels", func(s *session.Session, _ http.ResponseWriter, r *http.Request) {
+		for round := range 2 {
+			for i := range n {
+				s.SetLabel(label(i), strconv.Itoa(i+round))
+			}
+			for i := range n {
+				if got := s.Label(label(i)); got != strconv.Itoa(i+round) {
+					t.Fatalf("label %d is %q", i, got)
+				}
+			}
+			if err := s.Commit(r.Context()); !errors.Is(err, session.ErrValue) {
+				t.Errorf("%d labels: %v", n, err)
+			}
+		}
+		for i := range n - 32 {
+			s.SetLabel(label(i), "")
+		}
+		if err := s.Commit(r.Context()); err != nil {
+			t.Errorf("with 32 labels left: %v", err)
+		}
+		for i := range n {
+			if got := s.Label(label(i)); (got != "") != (i >= n-32) {
+				t.Fatalf("label %d is %q", i, got)
+			}
+		}
+	})
+	a.handle("/invalid", func(s *session.Session, _ http.ResponseWriter, r *http.Request) {
+		for _, k := range floats {
+			k.Set(s, nan())
+		}
+		for i, k := range floats {
+			if err := s.Commit(r.Context()); i%4000 == 0 && !errors.Is(err, session.ErrValue) {
+				t.Errorf("with %d that cannot be stored: %v", n-i, err)
+			}
+			k.Set(s, 1)
+			if i < n-1 && i%1000 != 0 {
+				floats[n-1].Set(s, nan()) // the same key again and again
+			}
+		}
+		if err := s.Commit(r.Context()); err != nil {
+			t.Errorf("all taken back: %v", err)
+		}
+	})
+	a.handle("/unreadable", func(s *session.Session, _ http.ResponseWriter, _ *http.Request) {
+		for range 2 {
+			for _, k := range texts {
+				if _, ok := k.Get(s); ok {
+					t.Fatal("a number as a text")
+				}
+			}
+		}
+	})
+	if r := a.do("/labels"); r.StatusCode != http.StatusOK {
+		t.Errorf("labels: status %d", r.StatusCode)
+	}
+	c := cookie(t, a.do("/invalid"))
+	a.kinds()
+	a.do("/unreadable", c)
+	if got := len(a.kinds()); got != n {
+		t.Errorf("%d events of %d keys that cannot be read", got, n)
+	}
+}
+
+// whole keeps each record whole, and hands out what it keeps.
+type whole struct {
+	*faulty
+	mu      sync.Mutex
+	records map[session.ID]session.Record
+	kept    []session.Field // as they were when they were handed out
+	given   []session.Field
+}
+
+func (w *whole) Load(_ context.Context, id session.ID) (session.Record, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r, ok := w.records[id]
+	if !ok {
+		return r, session.ErrNotFound
+	}
+	w.given, w.kept = r.Fields, slices.Clone(r.Fields)
+	return r, nil
+}
+
+func (w *whole) Commit(_ context.Context, id session.ID, d *session.Delta) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.records[id]
+	for _, c := range d.If {
+		i := slices.IndexFunc(r.Fields, func(f session.Field) bool { return f.Key == c.Key })
+		if i < 0 && c.Value != "" || i >= 0 && r.Fields[i].Value != c.Value {
+			return session.ErrConflict
+		}
+	}
+	r.Fields = session.MergeFields(r.Fields, d.Set, d.Delete)
+	r.Labels = session.MergeLabels(r.Labels, d.Labels)
+	r.Seen = d.Seen
+	if d.Create {
+		r.ID, r.Created, r.Idle, r.Expires = id, d.Seen, d.Idle, d.Expires
+	}
+	w.records[id] = r
+	return nil
+}
+
+func (w *whole) Delete(_ context.Context, id session.ID) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.records, id)
+	return nil
+}
+
+// TestManyCommits: a request with many keys sees after each of many commits what the
+// store has, and does not change what the store has handed out.
+func TestManyCommits(t *testing.T) {
+	const n = 60
+	keys := make([]session.Key[int], n)
+	for i := range keys {
+		keys[i] = session.NewKey[int]("k" + strconv.Itoa(i))
+	}
+	for seed := range uint64(40) {
+		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
+		store := &whole{records: make(map[session.ID]session.Record)}
+		m, err := session.New(session.Config{Store: store, MaxBytes: n * 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var committed, seen [n]int // 0: absent
+		do := func(c string, f func(s *session.Session, r *http.Request)) string {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Cookie", c)
+			w := httptest.NewRecorder()
+			m.Handler(m.With(func(_ http.ResponseWriter, r *http.Request, s *session.Session) { f(s, r) })).ServeHTTP(w, r)
+			if w.Code != http.StatusOK {
+				t.Fatalf("seed %d: status %d", seed, w.Code)
+			}
+			if cookies := w.Result().Cookies(); len(cookies) == 1 {
+				return cookies[0].Name + "=" + cookies[0].Value
+			}
+			return c
+		}
+		step := func(s *session.Session, r *http.Request) {
+			i, v := random.IntN(n), 1+random.IntN(1000)
+			switch random.IntN(12) {
+			case 0, 1, 2, 3:
+				keys[i].Set(s, v)
+				seen[i] = v
+			case 4, 5:
+				keys[i].Delete(s)
+				seen[i] = 0
+			case 6, 7, 8:
+				if err := s.Commit(r.Context()); err != nil {
+					t.Fatal(err)
+				}
+				committed = seen
+			case 9:
+				if err := keys[i].Update(r.Context(), s, func(n int) int { return n + 1 }); err != nil {
+					t.Fatal(err)
+				}
+				seen[i]++
+				committed = seen
+			case 10:
+				if got, ok, err := keys[i].Consume(r.Context(), s); err != nil || got != seen[i] || ok != (got != 0) {
+					t.Fatalf("seed %d: consumed %d, %v, %v; want %d", seed, got, ok, err, seen[i])
+				} else if ok {
+					seen[i] = 0
+					committed = seen
+				}
+			case 11:
+				if random.IntN(2) == 0 {
+					s.Destroy() // and something else, and all of that given up
+					for i := range n {
+						keys[i].Set(s, 7)
+					}
+				}
+				s.Discard()
+				seen = committed
+			}
+			for i, k := range keys {
+				if got, ok := k.Get(s); got != seen[i] || ok != (got != 0) {
+					t.Fatalf("seed %d: key %d is %d, %v; want %d", seed, i, got, ok, seen[i])
+				}
+			}
+		}
+		var c string
+		for range 4 {
+			c = do(c, func(s *session.Session, r *http.Request) {
+				if !s.Exists() {
+					for i := range n / 2 {
+						keys[i].Set(s, i+1)
+						seen[i] = i + 1
+					}
+				}
+				for range 100 {
+					step(s, r)
+				}
+			})
+			committed = seen
+			if !slices.Equal(store.given, store.kept) {
+				t.Fatalf("seed %d: what the store handed out was changed", seed)
+			}
+		}
+	}
+}
+
+// TestTooLargeInMany: the bound on a session of many keys, over many commits.
+func TestTooLargeInMany(t *testing.T) {
+	const n, each = 50, 4 + 3 // "key0" and a number of three digits
+	a := newApp(t, session.Config{MaxBytes: n * each})
+	keys := make([]session.Key[int], n+10)
+	for i := range keys {
+		keys[i] = session.NewKey[int](fmt.Sprintf("k%03d", i))
+	}
+	a.handle("/", func(s *session.Session, w http.ResponseWriter, r *http.Request) {
+		commit := func(want error) {
+			t.Helper()
+			if err := s.Commit(r.Context()); !errors.Is(err, want) {
+				t.Errorf("%v, want %v", err, want)
+			}
+		}
+		for i := range n {
+			keys[i].Set(s, 100)
+			commit(nil)
+		}
+		for range 3 {
+			keys[n].Set(s, 100)
+			commit(session.ErrTooLarge)
+			s.Discard()
+			keys[0].Set(s, 1000)
+			commit(session.ErrTooLarge)
+			s.Discard()
+			keys[0].Set(s, 999)
+			commit(nil)
+			keys[1].Delete(s)
+			keys[n].Set(s, 100)
+			commit(nil)
+			keys[n].Delete(s)
+			commit(nil)
+			keys[1].Set(s, 100)
+			commit(nil)
+		}
+	})
+	if r := a.do("/"); r.StatusCode != http.StatusOK {
+		t.Errorf("status %d: %s", r.StatusCode, a.logged())
+	}
+}
+
+// TestUpdateOfMany: an Update in a session of many keys copies none of the others.
+func TestUpdateOfMany(t *testing.T) {
+	const n = 16_000
+	m, err := session.New(session.Config{Store: takesAll{newFaulty()}, MaxBytes: 1 << 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := make([]session.Key[int], n)
+	for i := range keys {
+		keys[i] = session.NewKey[int]("k" + strconv.Itoa(i))
+	}
+	m.Handler(m.With(func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
+		for _, k := range keys {
+			k.Set(s, 1)
+		}
+		if err := s.Commit(r.Context()); err != nil {
+			t.Fatal(err)
+		}
+		update := func(keys []session.Key[int]) {
+			for _, k := range keys {
+				if err := k.Update(r.Context(), s, func(n int) int { return n + 1 }); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		update(keys[:100]) // the first ones copy
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		update(keys)
+		runtime.ReadMemStats(&after)
+		if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 10_000 {
+			t.Errorf("%d bytes for an Update in a session of %d keys", each, n)
+		}
+		for i, k := range keys {
+			if v, _ := k.Get(s); v != 2+map[bool]int{true: 1}[i < 100] {
+				t.Fatalf("key %d is %d", i, v)
+			}
+		}
+	})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+}
+
+// takesAll is a store that takes every commit and keeps none.
+type takesAll struct{ *faulty }
+
+func (takesAll) Commit(context.Context, session.ID, *session.Delta) error { return nil }
+
 func TestConcurrentFirstValues(t *testing.T) {
 	a := newApp(t, session.Config{Keys: [][]byte{make([]byte, 32)}})
 	a.handle("/form", func(s *session.Session, _ http.ResponseWriter, _ *http.Request) { s.Secret("form") })

@@ -7,7 +7,7 @@ func MergeFields(fields, set []Field, remove []string) []Field {
 	if len(set) == 0 && len(remove) == 0 {
 		return fields
 	}
-	var inSet, inRemove fieldIndex
+	var inSet, inRemove index[Field]
 	removed := make([]Field, len(remove))
 	for i, key := range remove {
 		removed[i].Key = key
@@ -21,34 +21,37 @@ func MergeFields(fields, set []Field, remove []string) []Field {
 	return append(merged, set...)
 }
 
-// A fieldIndex finds fields by their keys in a slice that only grows; another
-// array makes another index. A few fields are looked through; more get a map, so
-// that a request with many keys does not take the square of their number.
-type fieldIndex struct {
-	of *Field         // the first of those that are in by
+// An index finds fields or labels by their names in a slice that only grows;
+// another array makes another index. A few are looked through; more get a map, so
+// that a request with many does not take the square of their number.
+type index[E interface{ name() string }] struct {
+	of *E             // the first of those that are in by
 	by map[string]int // nil while there are few
 }
 
-// few is how many fields are faster to look through than to hash.
+func (f Field) name() string { return f.Key }
+func (l Label) name() string { return l.Name }
+
+// few is how many are faster to look through than to hash.
 const few = 16
 
-// find returns the place of the field with this key, -1 if there is none.
-func (x *fieldIndex) find(fields []Field, key string) int {
-	if len(fields) <= few {
-		for i := range fields {
-			if fields[i].Key == key {
+// find returns the place of the one of this name, -1 if there is none.
+func (x *index[E]) find(list []E, name string) int {
+	if len(list) <= few {
+		for i := range list {
+			if list[i].name() == name {
 				return i
 			}
 		}
 		return -1
 	}
-	if x.of != &fields[0] {
-		x.of, x.by = &fields[0], make(map[string]int, len(fields))
+	if x.of != &list[0] {
+		x.of, x.by = &list[0], make(map[string]int, len(list))
 	}
-	for i := len(x.by); i < len(fields); i++ {
-		x.by[fields[i].Key] = i
+	for i := len(x.by); i < len(list); i++ {
+		x.by[list[i].name()] = i
 	}
-	if i, ok := x.by[key]; ok {
+	if i, ok := x.by[name]; ok {
 		return i
 	}
 	return -1
@@ -61,14 +64,11 @@ func MergeLabels(labels, set []Label) []Label {
 		return labels
 	}
 	var merged []Label
-old:
+	var inSet index[Label]
 	for _, l := range labels {
-		for _, n := range set {
-			if n.Name == l.Name {
-				continue old
-			}
+		if inSet.find(set, l.Name) < 0 {
+			merged = append(merged, l)
 		}
-		merged = append(merged, l)
 	}
 	for _, l := range set {
 		if l.Value != "" {

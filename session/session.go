@@ -53,7 +53,9 @@ type Session struct {
 	cookieValue string // empty: forget the cookie
 	sent        bool
 
-	index   fieldIndex // of rec.Fields
+	index   index[Field] // of rec.Fields
+	own     *Field       // the first of rec.Fields if that is a copy of ours
+	size    int          // of these, in bytes
 	loading boundContext
 	header  [2]string // room for two header values
 }
@@ -62,7 +64,7 @@ type Session struct {
 // the session has a value and is not live, it is to be created too.
 type changes struct {
 	pending  []Field // Value empty: delete
-	index    fieldIndex
+	index    index[Field]
 	buf      [2]Field
 	newValue string // unless empty, rec is to be renamed to newID
 	newID    ID
@@ -75,8 +77,9 @@ type changes struct {
 	absolute time.Duration
 	owner    *string
 	labels   []Label
-	invalid  []invalidValue // the commit fails while there is one
-	delta    Delta          // made of all these
+	labeled  index[Label]
+	invalid  map[string]error // of keys, until they are set again; the commit fails
+	delta    Delta            // made of all these
 }
 
 // loaded is a session as it was before Destroy.
@@ -85,12 +88,6 @@ type loaded struct {
 	done   *Delta
 	value  string
 	proven bool
-}
-
-// An invalidValue is one that cannot be stored, until its key is set again.
-type invalidValue struct {
-	key string
-	err error
 }
 
 // unchanged is what most requests share; it is never written to.
@@ -280,11 +277,14 @@ func (s *Session) Owner() string {
 func (s *Session) Label(name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, labels := range [][]Label{s.labels, s.rec.Labels} {
-		for _, l := range labels {
-			if l.Name == name {
-				return l.Value
-			}
+	if len(s.labels) > 0 {
+		if i := s.labeled.find(s.labels, name); i >= 0 {
+			return s.labels[i].Value
+		}
+	}
+	for _, l := range s.rec.Labels { // maxLabels or less
+		if l.Name == name {
+			return l.Value
 		}
 	}
 	return ""
@@ -384,11 +384,9 @@ func (s *Session) SetLabel(name, value string) {
 	}
 	s.begin()
 	c := s.change()
-	for i := range c.labels {
-		if c.labels[i].Name == name {
-			c.labels[i].Value = value
-			return
-		}
+	if i := c.labeled.find(c.labels, name); i >= 0 {
+		c.labels[i].Value = value
+		return
 	}
 	c.labels = append(c.labels, Label{name, value})
 }
@@ -592,12 +590,61 @@ func (s *Session) stored(key string) string {
 	return ""
 }
 
+// fields returns the values as they were in the store. One that is empty is absent.
 func (s *Session) fields() []Field {
-	if s.done != nil {
-		s.rec.Fields = MergeFields(s.rec.Fields, s.done.Set, s.done.Delete)
+	if d := s.done; d != nil {
 		s.done = nil
+		if len(s.rec.Fields) <= few {
+			s.rec.Fields = MergeFields(s.rec.Fields, d.Set, d.Delete)
+			return s.rec.Fields
+		}
+		// Many are merged in place: a request that commits many times would copy
+		// and index all of them each time. The store's own must not be changed.
+		if !s.owned() {
+			s.rec.Fields = slices.Clone(s.rec.Fields)
+			s.size = sizeOf(s.rec.Fields)
+		}
+		for _, f := range d.Set {
+			s.merge(f)
+		}
+		for _, key := range d.Delete {
+			s.merge(Field{Key: key})
+		}
+		s.own = &s.rec.Fields[0]
 	}
 	return s.rec.Fields
+}
+
+// owned reports whether rec.Fields is ours to change, and size its size.
+func (s *Session) owned() bool { return len(s.rec.Fields) > 0 && s.own == &s.rec.Fields[0] }
+
+// merge puts a field into rec.Fields, which are ours.
+func (s *Session) merge(f Field) {
+	i := s.index.find(s.rec.Fields, f.Key)
+	if i < 0 {
+		if f.Value != "" {
+			s.rec.Fields = append(s.rec.Fields, f)
+			s.size += f.size()
+		}
+		return
+	}
+	s.size += f.size() - s.rec.Fields[i].size()
+	s.rec.Fields[i].Value = f.Value
+}
+
+// size returns what the field counts for [Config.MaxBytes], 0 if it is absent.
+func (f Field) size() int {
+	if f.Value == "" {
+		return 0
+	}
+	return len(f.Key) + len(f.Value)
+}
+
+func sizeOf(fields []Field) (size int) {
+	for i := range fields {
+		size += fields[i].size()
+	}
+	return size
 }
 
 func (s *Session) set(key, raw string, err error) {
@@ -608,12 +655,13 @@ func (s *Session) set(key, raw string, err error) {
 	defer s.mu.Unlock()
 	if err != nil {
 		c := s.change()
-		c.invalid = append(c.invalid, invalidValue{key, err})
+		if c.invalid == nil {
+			c.invalid = make(map[string]error)
+		}
+		c.invalid[key] = err
 		return
 	}
-	if len(s.invalid) > 0 {
-		s.invalid = slices.DeleteFunc(s.invalid, func(v invalidValue) bool { return v.key == key })
-	}
+	delete(s.invalid, key)
 	if raw == "" && s.value == "" {
 		return // nothing to delete from
 	}
@@ -639,7 +687,7 @@ func (s *Session) unreadable(key, want string) {
 	s.mu.Lock()
 	again := s.reported[key]
 	if s.reported == nil {
-		s.reported = map[string]bool{}
+		s.reported = make(map[string]bool)
 	}
 	s.reported[key] = true
 	h := s.rec.ID.Handle()
