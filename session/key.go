@@ -24,13 +24,20 @@ const zeroKey = "session: the zero Key is not usable: make one with NewKey"
 // programs can read them and a change of one type spoils one key. Get decodes
 // afresh each time: what it returns is the caller's own.
 //
-// Only types that come back as they went in can be a T. Where T has an interface
-// of type any in it, that holds only of values that JSON has itself: nil, bool,
-// float64, string, []any and map[string]any. Integers, and slices and maps of
-// such values, come back as those; all else is refused when it is set.
+// Only types that come back as they went in can be a T, and only such values can be
+// set. Where T has an interface of type any in it, those are the values that JSON
+// has itself: nil, bool, float64, string, []any and map[string]any. Integers that a
+// float64 can hold, and slices and maps of such values, come back as those; all else
+// is refused when it is set: float32, types with a name, what is nil and has a type.
+//
+// Where T has methods of encoding in it, or any, or may hold itself, each value is
+// decoded and compared before it is stored, which costs two to four times what it
+// costs to encode it; [time.Time], and what else has a method Equal, is compared by that.
+// Tags are obeyed: a field of the tag json:"-" comes back as zero, and an empty slice
+// or map that omitempty leaves out as nil.
 type Key[T any] struct {
 	name    string
-	dynamic bool // values are looked at before they are encoded
+	byValue bool // whether values come back as they are depends on them
 }
 
 // NewKey returns the key of this name. Two keys of one name are one value.
@@ -38,28 +45,23 @@ type Key[T any] struct {
 // NewKey panics unless the name is 1 to 255 bytes of valid UTF-8 without
 // control characters, and for a T that encoding/json would not bring back whole:
 // one with unexported fields, interfaces with methods, functions or channels in
-// it, or with only one of the methods MarshalJSON and UnmarshalJSON.
+// it, or with MarshalJSON or MarshalText and nothing to decode what they write.
 func NewKey[T any](name string) Key[T] {
 	if err := checkName(name); err != nil || name == "" {
 		panic(fmt.Sprintf("session: key %q: 1 to %d bytes of UTF-8 without control characters", name, maxName))
 	}
-	dynamic, err := checkType(reflect.TypeFor[T]())
+	byValue, err := checkType(reflect.TypeFor[T]())
 	if err != nil {
 		panic(fmt.Sprintf("session: key %q: values of %v would not come back as they went in: %v", name, reflect.TypeFor[T](), err))
 	}
-	return Key[T]{name, dynamic}
+	return Key[T]{name, byValue}
 }
-
-// checkValue stands apart so that the values of other keys stay off the heap.
-func checkValue[T any](v T) error { return checkDynamic(reflect.ValueOf(&v).Elem(), false, 0) }
 
 // encode returns the value as JSON text, or [ErrValue].
 func (k Key[T]) encode(v T) (raw string, err error) {
-	if k.dynamic {
-		err = checkValue(v)
-	}
-	if err == nil {
-		raw, err = encode(v)
+	raw, err = encode(v)
+	if err == nil && k.byValue {
+		err = comesBack(v, raw)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)

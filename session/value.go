@@ -15,6 +15,9 @@ import (
 // the bytes were, and nobody would know.
 var errUTF8 = errors.New("the string is not valid UTF-8; use a []byte key for bytes")
 
+// errZone: RFC 3339 has minutes only, so that another instant would come back.
+var errZone = errors.New("the time's zone is off by seconds, which JSON does not hold; use UTC")
+
 // encode returns v as JSON text. The common types take a path without
 // reflection; what they write is what encoding/json would read.
 func encode[T any](v T) (string, error) {
@@ -35,6 +38,9 @@ func encode[T any](v T) (string, error) {
 	case uint64:
 		return strconv.FormatUint(v, 10), nil
 	case time.Time:
+		if _, offset := v.Zone(); offset%60 != 0 {
+			return "", errZone
+		}
 		b, err := v.MarshalJSON()
 		return string(b), err
 	case []byte:
