@@ -76,7 +76,7 @@ type (
 		json.Unmarshaler `json:"-"`
 	}
 	badTag struct {
-		A int `json:"x\"y"`
+		A int `json:"x\"y"` //nolint:staticcheck // that is the point
 		B int `json:"A"`
 	}
 )
@@ -123,13 +123,14 @@ func nested(depth int) (d deep) {
 	}
 	return d
 }
+
 func chain(length int) (l *list) {
 	for range length {
 		l = &list{l}
 	}
 	return l
 }
-func pointer[T any](v T) *T { return &v }
+
 func nestedAny(depth int) (v any) {
 	for range depth {
 		v = []any{v}
@@ -174,7 +175,7 @@ func asItIs[T any](v T) string {
 func TestNothingChanges(t *testing.T) {
 	east := time.FixedZone("", 3600)
 	for name, what := range map[string]string{
-		"plain": asItIs(basic{1, "x", []float64{0.1}, map[string]bool{"a": true}, pointer(uint8(1)), struct{ G [2]int32 }{[2]int32{1, 2}}}),
+		"plain": asItIs(basic{1, "x", []float64{0.1}, map[string]bool{"a": true}, new(uint8(1)), struct{ G [2]int32 }{[2]int32{1, 2}}}),
 		"zero":  asItIs(basic{}),
 		"empty": asItIs(basic{C: []float64{}, D: map[string]bool{}}),
 		"key":   asItIs(map[bothDay]int{3: 1, 4: 2}), "string key that is lower": asItIs(map[lower]int{"a": 1}),
@@ -182,10 +183,10 @@ func TestNothingChanges(t *testing.T) {
 		"network address": asItIs(net.ParseIP("192.0.2.1")), "big": asItIs(big.NewInt(1 << 62)), "no big": asItIs((*big.Int)(nil)), "zero big": asItIs(big.NewInt(0)),
 		"values": asItIs(url.Values{"a": {"b"}}), "header": asItIs(http.Header{"A": {"b"}}),
 		"number": asItIs(json.Number("12345678901234567890.10")), "raw": asItIs(json.RawMessage(`{"a":1}`)), "raw null": asItIs(json.RawMessage("null")),
-		"pointers": asItIs([]*int{nil, pointer(1)}), "pointer to a pointer": asItIs(pointer(pointer(1))), "nil pointer to a pointer": asItIs((**int)(nil)),
+		"pointers": asItIs([]*int{nil, new(1)}), "pointer to a pointer": asItIs(new(new(1))), "nil pointer to a pointer": asItIs((**int)(nil)),
 		"pointer to a slice": asItIs(&[]int{1}), "pointer to an empty slice": asItIs(&[]int{}),
 		"any":    asItIs(map[string]any{"a": nil, "b": true, "c": 1.5, "d": "x", "e": []any{1e300, map[string]any{}}, "f": []any{}}),
-		"in any": asItIs(struct{ A any }{[]any{"x"}}), "pointer to any": asItIs(pointer(any("x"))), "nil any": asItIs(any(nil)),
+		"in any": asItIs(struct{ A any }{[]any{"x"}}), "pointer to any": asItIs(new(any("x"))), "nil any": asItIs(any(nil)),
 		"deep": asItIs(nested(9_000)), "chain": asItIs(chain(3_000)), "deep any": asItIs(nestedAny(9_000)),
 		"embedded pointer": asItIs(embedsPtr{&Inner{1}}), "embedded nil": asItIs(embedsPtr{}), "embedded pointer to something": asItIs(embedsPtrOut{&InnerOut{1}}),
 		"zero that says so": asItIs(withZero{}), "tag that is none": whether(badTag{}), "null": asItIs(asNull{}), "ring": asItIs(newRing(5)),
@@ -222,7 +223,7 @@ func TestNothingChanges(t *testing.T) {
 		"number in any": {whether(any(json.Number("1"))), "Set: "}, "raw in any": {whether(any(json.RawMessage("1"))), "Set: "}, "key in any": {whether(any(map[int]int{1: 1})), "Set: "},
 		"no number": {whether(json.Number("")), "Set: "}, "no number below": {whether(struct{ N json.Number }{}), "Set: "}, "no raw": {whether(json.RawMessage(nil)), "Set: "}, "no raw below": {whether([]json.RawMessage{nil}), "Set: "},
 		"too deep": {whether(nested(10_050)), "Set: "}, "too long": {whether(chain(10_050)), "Set: "}, "too deep in any": {whether(nestedAny(10_050)), "Set: "},
-		"pointer to nil": {whether(pointer((*int)(nil))), "Set: "}, "pointer to a nil slice": {whether(pointer([]int(nil))), "Set: "}, "pointer to a nil map": {whether([]*map[string]int{new(map[string]int)}), "Set: "}, "pointer to no any": {whether(pointer(any(nil))), "Set: "},
+		"pointer to nil": {whether(new((*int)(nil))), "Set: "}, "pointer to a nil slice": {whether(new([]int(nil))), "Set: "}, "pointer to a nil map": {whether([]*map[string]int{new(map[string]int)}), "Set: "}, "pointer to no any": {whether(new(any(nil))), "Set: "},
 		"embedded pointer to nothing": {whether(embedsPtrOut{&InnerOut{}}), "Set: "}, "zero that is none": {whether(withZero{never{1}}), "Set: "}, "nil with a format": {whether(tags(nil)), "Set: "},
 		"seconds": {whether(time.Date(1890, 1, 1, 0, 0, 0, 0, time.FixedZone("LMT", 19*60+32))), "Set: "}, "seconds below": {whether(withTime{T: time.Date(1890, 1, 1, 0, 0, 0, 0, time.FixedZone("LMT", -1))}), "Set: "},
 		"interface embedded": {whether(inInterface{}), "NewKey: "}, "interface alone": {whether(oneInterface{}), "NewKey: "}, "pointer alone": {whether(onePointer{}), "NewKey: "},

@@ -157,7 +157,8 @@ func (s *Session) finish(status int) error {
 func (s *Session) abandon(status int) {
 	over := errors.Is(s.x.ctx.Err(), context.DeadlineExceeded)
 	failure := status >= 500 || status == http.StatusRequestTimeout
-	if !(over && (failure || s.changed())) && !s.x.timedOut(status) {
+	late := over && (failure || s.changed())
+	if !late && !s.x.timedOut(status) {
 		return
 	}
 	s.abandoned = fmt.Errorf("session: the time of the request is over: %w", context.DeadlineExceeded)

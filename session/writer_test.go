@@ -725,7 +725,7 @@ func TestCopyThatFails(t *testing.T) {
 			src, same := &atOnce{good: "some", err: failures[r.FormValue("how")]}, &atOnce{good: "some", err: failures[r.FormValue("how")]}
 			n, err := io.Copy(w, src)
 			bare, want := io.Copy(struct{ io.Writer }{io.Discard}, same)
-			if n != bare || err != want || src.after > 0 {
+			if n != bare || err != want || src.after > 0 { //nolint:errorlint // the same one
 				t.Errorf("io.Copy of a source that %s with its first bytes: %d, %v, then read %d times; a bare writer: %d, %v", r.FormValue("how"), n, err, src.after, bare, want)
 			}
 		}
