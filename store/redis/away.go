@@ -21,11 +21,12 @@ var (
 
 // Away reports whether an error, of [Open] or of any method, says that the server cannot
 // be reached or does not serve now: it is down, loading its data, about to be replaced,
-// or out of connections. Waiting may mend that. It mends no wrong password, no database
-// that does not exist, and no disagreement about TLS.
+// out of connections, or refuses writes until it has its replicas or can save to disk.
+// Waiting may mend that. It mends no wrong password, no missing right, no database that
+// does not exist, no full memory, and no disagreement about TLS.
 func Away(err error) bool {
 	if said, ok := errors.AsType[*rueidis.RedisError](err); ok {
-		return refused(said) || strings.HasPrefix(said.Error(), "ERR max number of clients")
+		return refused(said) || refusesWrites[firstWord(said.Error())] || strings.HasPrefix(said.Error(), "ERR max number of clients")
 	}
 	switch {
 	case errors.Is(err, errTLS), errors.Is(err, errNoTLS):
@@ -34,6 +35,14 @@ func Away(err error) bool {
 		return true
 	}
 	return reach.Passing(err)
+}
+
+// refusesWrites are the words with which a server refuses all writes for now. Calls are
+// not tried again for them, since replicas and disks take longer to come back than a call
+// lasts.
+var refusesWrites = map[string]bool{
+	"NOREPLICAS": true, // min-replicas-to-write
+	"MISCONF":    true, // the last snapshot or write to the append-only file failed
 }
 
 // explained returns the error of a connection that could not be made, or says that the

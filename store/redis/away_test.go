@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/seed-64ad3862/gatehouse/internal/service"
+	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/store/redis"
 )
 
@@ -147,5 +149,73 @@ func TestAway(t *testing.T) {
 		service.Redis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", clients)
 		check("TLS is missing, clients "+clients, "redis://"+secure, false, "rediss://")
 		check("unknown authority, clients "+clients, "rediss://"+secure, false, "certificate")
+	}
+}
+
+// TestAwayWrites: a server that refuses writes until its replicas or its disk are back is
+// away, and reads are served. One whose memory is full, or whose user lacks a right, is
+// not away: waiting does not mend that.
+func TestAwayWrites(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, tt := range map[string]struct {
+		args  []string
+		begin func(t *testing.T, ask func(words ...string) error)
+		says  string
+		away  bool
+	}{
+		"no replicas": {args: []string{"--min-replicas-to-write", "1"}, says: "NOREPLICAS", away: true},
+		"no disk": {
+			args: []string{"--dir", dir, "--save", "3600 1"},
+			begin: func(t *testing.T, ask func(words ...string) error) {
+				if err := os.RemoveAll(dir); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "a snapshot that fails", func() bool {
+					_ = ask("BGSAVE")
+					err := ask("PING")
+					return err != nil && strings.HasPrefix(err.Error(), "MISCONF")
+				})
+			},
+			says: "MISCONF", away: true,
+		},
+		"memory full": {args: []string{"--maxmemory", "1mb", "--maxmemory-policy", "noeviction"}, says: "OOM"},
+		"no right": {
+			begin: func(t *testing.T, ask func(words ...string) error) {
+				if err := ask("ACL", "SETUSER", "default", "resetkeys", "~gatehouse:s:*"); err != nil {
+					t.Fatal(err)
+				}
+			},
+			says: "NOPERM",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := service.Redis(t, tt.args...)
+			c := raws(t, server.Addr)
+			if tt.begin != nil {
+				tt.begin(t, func(words ...string) error {
+					return c.Do(t.Context(), c.B().Arbitrary(words...).Build()).Error()
+				})
+			}
+			s, err := redis.Open(t.Context(), redis.Config{Client: rueidis.ClientOption{InitAddress: []string{server.Addr}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			err = s.Notes().Put(t.Context(), "a", "text")
+			if err == nil || !strings.Contains(err.Error(), tt.says) || redis.Away(err) != tt.away {
+				t.Errorf("Put: away %v: %v; want %s, away %v", redis.Away(err), err, tt.says, tt.away)
+			}
+			_, err = s.Load(t.Context(), newID())
+			if !errors.Is(err, session.ErrNotFound) {
+				t.Errorf("Load: %v", err)
+			}
+			// Commits go through a script, in which a server may word it otherwise.
+			err = s.Commit(t.Context(), newID(), &session.Delta{Create: true, Seen: time.Now(), Idle: time.Hour, Expires: time.Now().Add(time.Hour)})
+			if tt.away && (err == nil || !redis.Away(err)) {
+				t.Errorf("Commit: %v", err)
+			}
+		})
 	}
 }
