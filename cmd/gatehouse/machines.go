@@ -144,8 +144,11 @@ type peer struct {
 	changed time.Time // when its heartbeat last rose
 	fresh   bool      // whether it rose at the last look
 
-	told  map[string]string // differences that were logged, by message
-	clock int               // severity of its clock's difference that was logged: 0 to 2
+	gone   bool              // it was silent for all rechecks: it is not waited for again
+	found  bool              // it was there first: its differences are for this machine to log
+	warned bool              // warn has compared it
+	told   map[string]string // differences that were logged, by message
+	clock  int               // severity of its clock's difference that was logged: 0 to 2
 }
 
 // alive reports whether its heartbeat has risen since the first look.
@@ -183,11 +186,22 @@ func (d difference) String() string {
 // machines is what one machine knows of itself and of the others. It must not be used
 // concurrently.
 type machines struct {
-	me     machine
-	boards map[string]board
-	peers  map[string]*peer
-	s      *server
+	me      machine
+	boards  map[string]board
+	peers   map[string]*peer
+	read    map[string]bool   // the boards that were read at least once
+	failing map[string]action // what fails on a board, for a reason that does not pass
+	waited  bool              // the log has a line that it waits for other machines
+	s       *server
 }
+
+// An action is what a machine does to a board, as the log has it.
+type action string
+
+const (
+	writes action = "write"
+	reads  action = "read"
+)
 
 // newMachines returns this machine, before it has announced anything.
 func (s *server) newMachines(l *listeners) *machines {
@@ -200,7 +214,7 @@ func (s *server) newMachines(l *listeners) *machines {
 			ID: rand.Text(), Name: net.JoinHostPort(host, l.port), Started: time.Now().UTC(),
 			On: make(map[string]int64), Settings: s.shared(),
 		},
-		boards: make(map[string]board), peers: make(map[string]*peer), s: s,
+		boards: make(map[string]board), peers: make(map[string]*peer), read: make(map[string]bool), failing: make(map[string]action), s: s,
 	}
 	if isPostgres(s.Database) { // machines do not share a file
 		m.boards[databaseStore] = records{s.stores.people}
@@ -270,23 +284,43 @@ func (m *machines) another(p *peer, store string) (differs, sure bool) {
 	return true, true
 }
 
-// withBoards calls f for each board, and waits while its store is away.
-func (m *machines) withBoards(ctx context.Context, f func(ctx context.Context, store string, b board) error) error {
+// withBoards calls f for each board, and waits while its store is away. A board that
+// fails otherwise (its store is full, or a right is missing) is logged and left out. The
+// error is that of the context.
+func (m *machines) withBoards(ctx context.Context, act action, f func(ctx context.Context, store string, b board) error) error {
 	for _, store := range sortedKeys(m.boards) {
-		err := m.s.patiently(ctx, store, func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, boardTime)
-			defer cancel()
-			return f(ctx, store, m.boards[store])
-		})
-		if err != nil {
-			return err
+		err := m.s.patiently(ctx, store, func(ctx context.Context) error { return m.try(ctx, store, f) })
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
+		m.report(ctx, store, act, err)
 	}
 	return nil
 }
 
 // boardTime bounds one call.
 const boardTime = 10 * time.Second
+
+// try calls f for one board.
+func (m *machines) try(ctx context.Context, store string, f func(ctx context.Context, store string, b board) error) error {
+	ctx, cancel := context.WithTimeout(ctx, boardTime)
+	defer cancel()
+	return f(ctx, store, m.boards[store])
+}
+
+// report logs that a board begins to fail for a reason that does not pass, and that it has
+// recovered. The machine serves meanwhile, since its settings may well be those of the
+// others; each heartbeat tries again.
+func (m *machines) report(ctx context.Context, store string, act action, err error) {
+	switch failing := m.failing[store]; {
+	case err != nil && failing == "":
+		m.failing[store] = act
+		m.s.log.WarnContext(ctx, "machines cannot compare their settings", "store", store, "action", act, "error", oneLine(err))
+	case err == nil && failing == act:
+		delete(m.failing, store)
+		m.s.log.InfoContext(ctx, "machines can compare their settings again", "store", store)
+	}
+}
 
 // speak writes the announcement to one board.
 func (m *machines) speak(ctx context.Context, store string, b board) error {
@@ -320,10 +354,15 @@ func (l look) at(ctx context.Context, store string, b board) error {
 	return nil
 }
 
-// saw updates the peers from a look at all boards. It returns the IDs of those without a
-// heartbeat for [forgetAfter].
+// saw updates the peers from a look at the boards, of which one may be missing that fails.
+// It returns the IDs of those without a heartbeat for [forgetAfter].
 func (m *machines) saw(l look) (silent []string) {
 	now := time.Now()
+	found := !m.me.Joined // later ones have seen this machine
+	for store := range l {
+		found = found || !m.read[store]
+		m.read[store] = true
+	}
 	newest := make(map[string]machine)
 	for _, all := range l {
 		for id, one := range all {
@@ -351,7 +390,7 @@ func (m *machines) saw(l look) (silent []string) {
 	for id, one := range newest {
 		p, known := m.peers[id]
 		if !known {
-			p = &peer{first: one.Beat, since: maps.Clone(one.On), told: make(map[string]string)}
+			p = &peer{first: one.Beat, found: found, since: maps.Clone(one.On), told: make(map[string]string)}
 			m.peers[id] = p
 		}
 		if p.fresh = one.Beat != p.Beat; p.fresh {
@@ -360,8 +399,11 @@ func (m *machines) saw(l look) (silent []string) {
 		p.was, p.shown = p.On, make(map[string]int64)
 		p.machine = one
 		for store := range m.boards {
-			p.shown[store] = l[store][id].Beat
-			if p.shown[store] >= max(p.was[store], 1) {
+			all, ok := l[store]
+			if p.shown[store] = all[id].Beat; !ok {
+				p.shown[store] = p.On[store] // a board that cannot be read hides nothing
+			}
+			if !ok || p.shown[store] >= max(p.was[store], 1) {
 				p.since[store] = p.On[store]
 			}
 		}
@@ -386,6 +428,9 @@ func (m *machines) join(ctx context.Context) error {
 	if len(m.boards) == 0 {
 		return nil
 	}
+	if err := m.takeOver(ctx); err != nil {
+		return err
+	}
 	if err := m.agree(ctx, false); err != nil {
 		return err
 	}
@@ -394,7 +439,52 @@ func (m *machines) join(ctx context.Context) error {
 		return err
 	}
 	for _, p := range m.byName() {
-		m.warn(ctx, p)
+		m.warn(ctx, p, equal)
+	}
+	return nil
+}
+
+// A holder is the server that has the file of SQLite, in the record holderKey there.
+type holder struct {
+	ID   string `json:"id"` // of its announcement
+	Name string `json:"name"`
+}
+
+const holderKey = "serve/holder"
+
+// takeOver removes the announcement of the server that had the same file of SQLite, if
+// that was killed: one process at a time has the file, so there is nothing to wait for.
+// The error is that of the context.
+//
+// A copy of the file names a server that may well run. So the host and the port must be
+// those of this machine, too; and if they are, of a clone, the next heartbeat of that
+// server announces it again.
+func (m *machines) takeOver(ctx context.Context) error {
+	if isPostgres(m.s.Database) {
+		return nil
+	}
+	var last holder
+	r, err := m.s.stores.people.Get(ctx, holderKey)
+	if err == nil {
+		err = json.Unmarshal(r.Data, &last)
+	}
+	if err == nil && last.Name == m.me.Name {
+		err := m.withBoards(ctx, writes, func(ctx context.Context, _ string, b board) error { return b.Remove(ctx, last.ID) })
+		if err != nil {
+			return err
+		}
+	}
+	if err == nil || errors.Is(err, account.ErrNotFound) {
+		var data []byte
+		if data, err = json.Marshal(holder{m.me.ID, m.me.Name}); err == nil {
+			err = save(ctx, m.s.stores.people, holderKey, data)
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil { // a full disk, say; the server itself may not need to write
+		m.s.log.WarnContext(ctx, "if this server is killed, its next start will wait for it", "error", oneLine(err))
 	}
 	return nil
 }
@@ -413,11 +503,12 @@ func (m *machines) announce(ctx context.Context) error {
 // beat writes the next heartbeat to all boards.
 func (m *machines) beat(ctx context.Context) error {
 	m.me.Beat++
-	return m.withBoards(ctx, m.speak)
+	return m.withBoards(ctx, writes, m.speak)
 }
 
 // agree compares this machine, which is announced or not, with the others. One whose
-// settings break promises counts if it is alive: if its heartbeat rises.
+// settings break promises counts if it is alive: if its heartbeat rises. One whose does
+// not in all rechecks is not waited for again.
 func (m *machines) agree(ctx context.Context, announced bool) error {
 	for looks := 1; ; looks++ {
 		if announced { // the first of these announces that the one before is written
@@ -426,7 +517,7 @@ func (m *machines) agree(ctx context.Context, announced bool) error {
 			}
 		}
 		seen := make(look)
-		if err := m.withBoards(ctx, seen.at); err != nil {
+		if err := m.withBoards(ctx, reads, seen.at); err != nil {
 			return err
 		}
 		m.saw(seen)
@@ -442,16 +533,22 @@ func (m *machines) agree(ctx context.Context, announced bool) error {
 				sure = append(sure, grave)
 			}
 		}
+		if looks >= maxRechecks {
+			for _, p := range m.peers {
+				p.gone = !p.alive()
+			}
+		}
 		switch {
 		case open && looks < maxRechecks:
+			if looks >= 4 && !m.waited { // a write that was in progress is done by now
+				m.waited = true
+				m.s.log.InfoContext(ctx, "another machine may have other settings, or have ended: looking")
+			}
 		case len(sure) == 0, m.s.DifferingSettings == differWarn: // then warn logs them
 			return nil
 		default:
 			return fmt.Errorf("%w\n  %s\nGive all machines the same settings. To change one on purpose, stop all machines first (a killed one counts as gone after 15 s), or start each with --differing-settings=warn until all have the new one",
 				errDiffers, strings.Join(sure, "\n  "))
-		}
-		if looks == 4 { // a write that was in progress is done by now
-			m.s.log.InfoContext(ctx, "another machine may have other settings, or have ended: looking")
 		}
 		select {
 		case <-time.After(recheckEvery):
@@ -475,7 +572,9 @@ func (m *machines) grave(p *peer) (text string, more bool) {
 	for _, d := range m.differences(p) {
 		switch {
 		case d.how != equal:
-		case d.toBeConfirmed || !p.alive():
+		case !p.alive():
+			more = more || !p.gone
+		case d.toBeConfirmed:
 			more = true
 		default:
 			all = append(all, fmt.Sprintf("%s (%s): %v: %s", p.Name, ageOf(p), d, consequences[d.setting]))
@@ -487,14 +586,19 @@ func (m *machines) grave(p *peer) (text string, more bool) {
 // ageOf returns since when a machine runs.
 func ageOf(p *peer) string { return "since " + p.Started.UTC().Format(time.RFC3339) }
 
-// warn logs how another machine differs, once.
-func (m *machines) warn(ctx context.Context, p *peer) {
+// warn logs how another machine differs, once, in settings that must agree as far as most
+// or less.
+func (m *machines) warn(ctx context.Context, p *peer, most agreement) {
 	if !p.alive() && p.Name == m.me.Name {
-		return // this machine, before it was killed
+		return // this machine, before it was killed, or a clone, which will be alive
 	}
+	p.warned = true
 	level := slog.LevelWarn
 	var all []string
 	for _, d := range m.differences(p) {
+		if d.how > most {
+			continue
+		}
 		if d.how == equal {
 			if d.toBeConfirmed || !p.alive() {
 				continue
@@ -536,14 +640,7 @@ func (m *machines) stay(ctx context.Context) {
 		seen := make(look)
 		all := true
 		for _, store := range sortedKeys(m.boards) {
-			ctx, cancel := context.WithTimeout(ctx, boardTime)
-			// A store that is away is logged by what needs it.
-			err := m.speak(ctx, store, m.boards[store])
-			if err == nil {
-				err = seen.at(ctx, store, m.boards[store])
-			}
-			cancel()
-			all = all && err == nil
+			all = m.exchange(ctx, store, seen) && all
 		}
 		if !all {
 			continue // an incomplete look proves nothing
@@ -554,10 +651,29 @@ func (m *machines) stay(ctx context.Context) {
 		for _, p := range m.byName() {
 			grave, _ := m.grave(p)
 			m.tell(ctx, slog.LevelError, p, "another machine has other settings, and promises are broken", grave)
+			if p.found && !p.warned && p.alive() {
+				m.warn(ctx, p, alike)
+			}
 			m.compareClocks(ctx, p, before, looked)
 		}
 		m.forget(ctx, silent)
 	}
+}
+
+// exchange writes a heartbeat to a board and reads the others'. It reports whether the store
+// is there.
+func (m *machines) exchange(ctx context.Context, store string, seen look) bool {
+	for _, step := range []struct {
+		act action
+		f   func(ctx context.Context, store string, b board) error
+	}{{writes, m.speak}, {reads, seen.at}} {
+		err := m.try(ctx, store, step.f)
+		if ctx.Err() != nil || m.s.away(store, err) { // which is logged by what needs the store
+			return false
+		}
+		m.report(ctx, store, step.act, err)
+	}
+	return true
 }
 
 // compareClocks logs another machine's clock that differs: a heartbeat that is new at this

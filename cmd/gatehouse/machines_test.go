@@ -48,6 +48,8 @@ type memoryBoard struct {
 	mu    sync.Mutex
 	texts map[string]string
 	kept  []string // names that Remove leaves
+	noPut error    // if not nil, what Put and Remove return
+	noAll error    // if not nil, what All returns
 	slow  bool     // some calls take long, by chance
 }
 
@@ -64,8 +66,10 @@ func (b *memoryBoard) Put(_ context.Context, name, text string) error {
 	defer b.wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.texts[name] = text
-	return nil
+	if b.noPut == nil {
+		b.texts[name] = text
+	}
+	return b.noPut
 }
 
 func (b *memoryBoard) All(context.Context) (map[string]string, error) {
@@ -73,16 +77,19 @@ func (b *memoryBoard) All(context.Context) (map[string]string, error) {
 	defer b.wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.noAll != nil {
+		return nil, b.noAll
+	}
 	return maps.Clone(b.texts), nil
 }
 
 func (b *memoryBoard) Remove(_ context.Context, name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !slices.Contains(b.kept, name) {
+	if b.noPut == nil && !slices.Contains(b.kept, name) {
 		delete(b.texts, name)
 	}
-	return nil
+	return b.noPut
 }
 
 // keep lets Remove of the name do nothing, until unkeep.
@@ -96,6 +103,13 @@ func (b *memoryBoard) unkeep(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.kept = slices.DeleteFunc(b.kept, func(kept string) bool { return kept == name })
+}
+
+// fail lets calls fail: those that write, and those that read.
+func (b *memoryBoard) fail(noPut, noAll error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.noPut, b.noAll = noPut, noAll
 }
 
 func (b *memoryBoard) lose() {
@@ -118,11 +132,17 @@ type virtual struct {
 	done chan struct{}
 }
 
+// on gives it the file of SQLite of another one.
+func (v *virtual) on(file *virtual) *virtual {
+	v.s.stores.people = file.s.stores.people
+	return v
+}
+
 func newVirtual(name string, database, sessions board, change ...func(s *settings)) *virtual {
 	log := new(output)
 	s := &server{
 		settings: settings{PublicURL: "https://app.example", SecondFactor: "optional", DifferingSettings: "refuse", Database: "gatehouse.db"},
-		log:      slog.New(slog.NewTextHandler(log, nil)), stores: &stores{notes: sessions},
+		log:      slog.New(slog.NewTextHandler(log, nil)), stores: &stores{notes: sessions, people: new(account.Memory)},
 	}
 	if database != nil {
 		s.Database = "postgres://gatehouse@db/gatehouse"
@@ -436,6 +456,210 @@ func TestStay(t *testing.T) {
 			v.end()
 		}
 	})
+}
+
+// TestFailingBoard: a machine serves where a store takes or gives no announcements for a
+// reason that does not pass, and says so once. What it can compare, it does, and the rest
+// once the store has recovered.
+func TestFailingBoard(t *testing.T) {
+	full := errors.New("OOM command not allowed")
+	const warning, again = "machines cannot compare their settings", "machines can compare their settings again"
+	for name, fails := range map[string]struct{ put, all error }{
+		"full": {put: full}, "no right to read": {all: full}, "no right": {full, full},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				database, sessions := newBoard(), newBoard()
+				first := newVirtual("one", database, sessions)
+				if err := first.run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(5*beatEvery + beatEvery/3)
+				sessions.fail(fails.put, fails.all)
+				all := []*virtual{first}
+				for _, name := range []string{"two", "three"} {
+					v := newVirtual(name, database, sessions, func(s *settings) {
+						if name == "three" {
+							s.SecondFactor = "required"
+						}
+					})
+					began := time.Now()
+					if err := v.run(t.Context()); err != nil || time.Since(began) != 0 {
+						t.Fatalf("%s joins after %v: %v", name, time.Since(began), err)
+					}
+					all = append(all, v)
+				}
+				refused := newVirtual("four", database, sessions, func(s *settings) { s.PublicURL = "https://else.example" })
+				if err := refused.run(t.Context()); !errors.Is(err, errDiffers) {
+					t.Errorf("the database shows that it differs: %v", err)
+				}
+				time.Sleep(20*beatEvery + beatEvery/3)
+				sessions.fail(nil, nil)
+				time.Sleep(10 * beatEvery)
+				for _, v := range all {
+					log, differ := v.log.String(), 0
+					if v.me.Name == "three" {
+						differ = 2 // from one and two, which were there before
+					}
+					if strings.Count(log, warning) != 1 || strings.Count(log, again) != 1 || strings.Count(log, "--second-factor is") != differ || strings.Count(log, "\n") != 2+differ {
+						t.Errorf("%s: %s", v.me.Name, log)
+					}
+					v.end()
+				}
+			})
+		})
+	}
+}
+
+// TestFailingAlone: a machine whose only shared store can be read after it has joined says
+// then how the others differ.
+func TestFailingAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		database := newBoard()
+		first := newVirtual("one", database, nil)
+		if err := first.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		database.fail(nil, errors.New("permission denied"))
+		second := newVirtual("two", database, nil, func(s *settings) { s.SecondFactor = "required" })
+		if err := second.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * beatEvery)
+		database.fail(nil, nil)
+		time.Sleep(5 * beatEvery)
+		if log := second.log.String(); strings.Count(log, "--second-factor is") != 1 || strings.Count(log, "\n") != 3 {
+			t.Errorf("the log: %s", log)
+		}
+		if log := first.log.String(); strings.Count(log, "\n") != 2 {
+			t.Errorf("the log of the first one: %s", log)
+		}
+		second.end()
+		first.end()
+	})
+}
+
+// TestSameName: two machines that run under one name, as clones do, say how they differ.
+// One of that name that was killed is this machine before, and is not mentioned.
+func TestSameName(t *testing.T) {
+	for name, killed := range map[string]bool{"running": false, "killed": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				database, sessions := newBoard(), newBoard()
+				first := newVirtual("web:9000", database, sessions)
+				if err := first.run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10*beatEvery + beatEvery/3)
+				if killed {
+					first.kill()
+				}
+				second := newVirtual("web:9000", database, sessions, func(s *settings) { s.SecondFactor, s.Idle = "required", time.Minute })
+				began := time.Now()
+				if err := second.run(t.Context()); err != nil || time.Since(began) != 0 {
+					t.Fatalf("it joins after %v: %v", time.Since(began), err)
+				}
+				time.Sleep(20 * beatEvery)
+				log := first.log.String() + second.log.String()
+				want := 1
+				if killed {
+					want = 0
+				}
+				if strings.Count(log, "--second-factor is") != want || strings.Count(log, "\n") != want {
+					t.Errorf("the logs: %s", log)
+				}
+				second.end()
+				if !killed {
+					first.end()
+				}
+			})
+		})
+	}
+}
+
+// TestSilentOnce: the start waits only once for machines that do not run, and the file of
+// SQLite tells which one was this machine itself.
+func TestSilentOnce(t *testing.T) {
+	const once = (maxRechecks - 1) * recheckEvery
+	for name, tt := range map[string]struct {
+		second func(first *virtual, sessions *memoryBoard) *virtual
+		wait   time.Duration
+		lives  bool // the first one was not killed
+		fails  bool
+		told   bool // later, by both
+	}{
+		"itself": {
+			second: func(first *virtual, sessions *memoryBoard) *virtual {
+				return newVirtual("one", nil, sessions).on(first)
+			},
+		},
+		"itself, with another URL": {
+			second: func(first *virtual, sessions *memoryBoard) *virtual {
+				return newVirtual("one", nil, sessions, func(s *settings) { s.PublicURL = "https://else.example" }).on(first)
+			},
+		},
+		"its name, with another file": {
+			second: func(_ *virtual, sessions *memoryBoard) *virtual { return newVirtual("one", nil, sessions) },
+			wait:   once,
+		},
+		"its file, with another name": {
+			second: func(first *virtual, sessions *memoryBoard) *virtual {
+				return newVirtual("two", nil, sessions).on(first)
+			},
+			wait: once,
+		},
+		"a copy of its file": {
+			second: func(first *virtual, sessions *memoryBoard) *virtual {
+				return newVirtual("two", nil, sessions).on(first)
+			},
+			lives: true, fails: true,
+		},
+		"a clone, with its name and a copy of its file": {
+			second: func(first *virtual, sessions *memoryBoard) *virtual {
+				return newVirtual("one", nil, sessions).on(first)
+			},
+			lives: true, told: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sessions := newBoard()
+				first := newVirtual("one", nil, sessions)
+				if err := first.run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10*beatEvery + beatEvery/3)
+				if !tt.lives {
+					first.kill()
+				}
+				second := tt.second(first, sessions)
+				began := time.Now()
+				err := second.run(t.Context())
+				took := time.Since(began)
+				if tt.fails != errors.Is(err, errDiffers) || !tt.fails && (err != nil || took != tt.wait) {
+					t.Fatalf("it joins after %v: %v", took, err)
+				}
+				waits := 0
+				if tt.wait > 0 {
+					waits = 1
+				}
+				if log := second.log.String(); !tt.fails && strings.Count(log, "\n") != waits {
+					t.Errorf("the log: %s", log)
+				}
+				time.Sleep(10 * beatEvery)
+				for _, v := range []*virtual{first, second} {
+					if n := strings.Count(v.log.String(), "promises are broken"); (n == 1) != tt.told || n > 1 {
+						t.Errorf("it tells %d times: %s", n, v.log.String())
+					}
+				}
+				second.stop()
+				<-second.done
+				if tt.lives {
+					first.end()
+				}
+			})
+		})
+	}
 }
 
 // TestClocksOfMachines: a clock that differs is told of by those who see it, in one line.
