@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -220,5 +224,135 @@ func TestServeGivesUp(t *testing.T) {
 	c := launched(t, gatehouse(t, "serve", "--listen=localhost:0", "--metrics=off", "--database="+pg.URL()))
 	if status := c.ends(t); status != 1 || !strings.Contains(c.said.String(), "newer program") {
 		t.Errorf("a newer schema: status %d: %s", status, c.said.String())
+	}
+}
+
+// redisDo sends a command to a Redis.
+func redisDo(t testing.TB, addr, command string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, command+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || strings.HasPrefix(line, "-") {
+		t.Fatalf("%s: %q, %v", command, line, err)
+	}
+}
+
+// TestServeRefusedWrites: a Redis that refuses writes, or the announcement only, does not
+// end a server at its start. What passes is waited for; of what does not, it says so once,
+// and that it is over.
+func TestServeRefusedWrites(t *testing.T) {
+	const warning, again = "machines cannot compare their settings", "machines can compare their settings again"
+	for name, tt := range map[string]struct {
+		args        []string
+		begin, mend string
+		waits       string // what the log says of the store that is waited for
+		says        string // what it says of one that is not
+	}{
+		"full": {
+			args: []string{"--maxmemory", "1mb", "--maxmemory-policy", "noeviction"},
+			mend: "CONFIG SET maxmemory 0", says: "OOM",
+		},
+		"no right to the announcements": {
+			begin: "ACL SETUSER default resetkeys ~gatehouse:s:* ~gatehouse:o:* ~gatehouse:l:* ~gatehouse:i:* ~gatehouse:x:* ~gatehouse:t:*",
+			mend:  "ACL SETUSER default ~*", says: "NOPERM",
+		},
+		"no right to write them": {
+			begin: "ACL SETUSER default -hset", mend: "ACL SETUSER default +hset", says: "NOPERM",
+		},
+		"no replicas": {
+			args: []string{"--min-replicas-to-write", "1"},
+			mend: "CONFIG SET min-replicas-to-write 0", waits: "NOREPLICAS",
+		},
+	} {
+		for _, database := range []string{"PostgreSQL", "SQLite"} {
+			t.Run(name+", "+database, func(t *testing.T) {
+				t.Parallel() // each waits for heartbeats
+				redis := service.Redis(t, tt.args...)
+				args := []string{"serve", "--captcha=off", "--listen=localhost:0", "--metrics=127.0.0.1:0", "--sessions=redis://" + redis.Addr}
+				if database == "PostgreSQL" {
+					pg := service.Postgres(t)
+					args = append(args, "--database="+pg.URL())
+				}
+				if tt.begin != "" {
+					redisDo(t, redis.Addr, tt.begin)
+				}
+				c := launched(t, gatehouse(t, args...))
+				operator := c.says(t, metricsAt)
+				if tt.waits != "" {
+					awaitReady(t, operator, "sessions")
+					c.says(t, `a store is away: waiting for it" store=sessions error="[^"]*`+tt.waits)
+					if said := c.said.String(); strings.Contains(said, "site is at") {
+						t.Errorf("it serves: %s", said)
+					}
+				} else {
+					c.awaitSite(t)
+					awaitReady(t, operator)
+				}
+				redisDo(t, redis.Addr, tt.mend)
+				if tt.waits != "" {
+					c.awaitSite(t)
+				} else {
+					c.says(t, again)
+				}
+				awaitReady(t, operator)
+				v := visitor.New(t, c.url)
+				v.Open(c.link).Send("", "name", "alex", "new", goodPassword, "again", goodPassword).Shows("/manager", "alex")
+				said := c.said.String()
+				for line := range strings.Lines(said) {
+					if strings.Contains(line, "level=") && !strings.Contains(line, warning) && !strings.Contains(line, again) && (tt.waits == "" || !strings.Contains(line, tt.waits)) {
+						t.Errorf("another line: %s", line)
+					}
+				}
+				want := 1
+				if tt.waits != "" {
+					want = 0
+				}
+				if strings.Count(said, warning) != want || strings.Count(said, again) != want || !strings.Contains(said, tt.says) {
+					t.Errorf("the log: %s", said)
+				}
+				if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+				if status := c.ends(t); status != 0 {
+					t.Errorf("status %d: %s", status, c.said.String())
+				}
+			})
+		}
+	}
+}
+
+// TestServeKilledAlone: a server with a file and a Redis that was killed starts again without
+// waiting for itself. Another one with a copy of the file is refused while it runs.
+func TestServeKilledAlone(t *testing.T) {
+	redis := service.Redis(t)
+	dir := t.TempDir()
+	args := []string{"--listen=localhost:" + freePort(t), "--metrics=off", "--sessions=redis://" + redis.Addr}
+	c := serving(t, dir, args...)
+	for _, more := range [][]string{nil, {"--public-url=http://localhost:1234"}, nil} {
+		c.end(t)
+		c = serving(t, dir, append(args, more...)...)
+		if said := c.said.String(); strings.Contains(said, "level=") {
+			t.Errorf("it says %s", said)
+		}
+	}
+	copied := gatehouse(t, "serve", "--metrics=off", "--listen=localhost:"+freePort(t), "--sessions=redis://"+redis.Addr, "--public-url="+c.url)
+	for _, name := range []string{"gatehouse.db", "gatehouse.db-wal"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(copied.Dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := launched(t, copied)
+	if status := other.ends(t); status != 1 || !strings.Contains(other.said.String(), "gatehouse: other machines have other settings") {
+		t.Errorf("with a copy of the file: status %d: %s", status, other.said.String())
 	}
 }
