@@ -191,7 +191,6 @@ type machines struct {
 	peers   map[string]*peer
 	read    map[string]bool   // the boards that were read at least once
 	failing map[string]action // what fails on a board, for a reason that does not pass
-	waited  bool              // the log has a line that it waits for other machines
 	s       *server
 }
 
@@ -403,7 +402,7 @@ func (m *machines) saw(l look) (silent []string) {
 			if p.shown[store] = all[id].Beat; !ok {
 				p.shown[store] = p.On[store] // a board that cannot be read hides nothing
 			}
-			if !ok || p.shown[store] >= max(p.was[store], 1) {
+			if p.shown[store] >= max(p.was[store], 1) {
 				p.since[store] = p.On[store]
 			}
 		}
@@ -540,8 +539,7 @@ func (m *machines) agree(ctx context.Context, announced bool) error {
 		}
 		switch {
 		case open && looks < maxRechecks:
-			if looks >= 4 && !m.waited { // a write that was in progress is done by now
-				m.waited = true
+			if looks == 4 { // a write that was in progress is done by now
 				m.s.log.InfoContext(ctx, "another machine may have other settings, or have ended: looking")
 			}
 		case len(sure) == 0, m.s.DifferingSettings == differWarn: // then warn logs them

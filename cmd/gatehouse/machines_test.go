@@ -521,17 +521,19 @@ func TestFailingAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		database.fail(nil, errors.New("permission denied"))
-		second := newVirtual("two", database, nil, func(s *settings) { s.SecondFactor = "required" })
+		second := newVirtual("two", database, nil, func(s *settings) {
+			s.SecondFactor, s.PublicURL = "required", "https://else.example"
+		})
 		if err := second.run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * beatEvery)
 		database.fail(nil, nil)
 		time.Sleep(5 * beatEvery)
-		if log := second.log.String(); strings.Count(log, "--second-factor is") != 1 || strings.Count(log, "\n") != 3 {
+		if log := second.log.String(); strings.Count(log, "--second-factor is") != 1 || strings.Count(log, "--public-url is") != 1 || strings.Count(log, "\n") != 4 {
 			t.Errorf("the log: %s", log)
 		}
-		if log := first.log.String(); strings.Count(log, "\n") != 2 {
+		if log := first.log.String(); strings.Count(log, "--public-url is") != 1 || strings.Count(log, "\n") != 3 {
 			t.Errorf("the log of the first one: %s", log)
 		}
 		second.end()
