@@ -47,7 +47,7 @@
 // not work over a network, and who can write to the folder can exchange the file.
 // The files are made readable by their owner alone (mode 0600). A database that
 // other users can read or write, that another user owns, or that lies in a folder
-// where everyone can exchange files, is refused with [ErrExposed] and the command
+// where everyone can exchange files, or that another user than root owns, is refused with [ErrExposed] and the command
 // that mends it; so are the files next to it. Root is refused a file of another user
 // too, since it would leave files there that the user's own server cannot open: run
 // the command as that user. An application's own database, [Config.DB], is only

@@ -21,7 +21,7 @@ var companions = []string{"-wal", "-shm", "-journal", ".lock"}
 
 // checkPrivate answers ErrExposed unless the database and the files next to it, as far
 // as they exist, belong to the user with this ID alone, and no other user can exchange
-// them. SQLite gives the files that it makes the mode and, if it can, the owner of the
+// them: neither by the folder's mode nor as its owner. SQLite gives the files that it makes the mode and, if it can, the owner of the
 // database, so that one that is readable by others makes more of them.
 func checkPrivate(path string, uid int) error {
 	var e exposure
@@ -35,6 +35,10 @@ func checkPrivate(path string, uid int) error {
 	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		e.faults = append(e.faults, fmt.Sprintf("everyone can exchange files in %s, which has mode %04o", dir, info.Mode().Perm()))
 		e.commands = append(e.commands, "chmod o-w "+quote(dir))
+	}
+	// Root can exchange any file anyway.
+	if owner := ownerOf(info); owner != 0 {
+		e.owned(dir, owner, uid)
 	}
 	for _, suffix := range append([]string{""}, companions...) {
 		if err := e.file(path+suffix, uid); err != nil {
@@ -81,16 +85,23 @@ func (e *exposure) file(path string, uid int) error {
 		e.commands = append(e.commands, command)
 		return nil
 	}
-	if has := ownerOf(info); has != uid {
-		e.owner, e.uid = nameOf(has), uid
-		e.faults = append(e.faults, fmt.Sprintf("%s belongs to %s", path, e.owner))
-		e.own = append(e.own, quote(path))
-	}
+	e.owned(path, ownerOf(info), uid)
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		e.faults = append(e.faults, fmt.Sprintf("%s has mode %04o", path, mode))
 		e.close = append(e.close, quote(path))
 	}
 	return nil
+}
+
+// owned looks at the owner of a file or folder. The owner of a folder can exchange the
+// files in it, whatever its mode.
+func (e *exposure) owned(path string, owner, uid int) {
+	if owner == uid {
+		return
+	}
+	e.owner, e.uid = nameOf(owner), uid
+	e.faults = append(e.faults, fmt.Sprintf("%s belongs to %s", path, e.owner))
+	e.own = append(e.own, quote(path))
 }
 
 func (e *exposure) err() error {

@@ -93,6 +93,20 @@ func TestExposed(t *testing.T) {
 				}
 			}
 		}
+		giveFolder := func(t *testing.T, path string) {
+			if err := os.Chown(filepath.Dir(path), 65534, -1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tests["another's folder"] = exposed{giveFolder, []string{"belongs to ", "run this as ", "run: chown root '"}}
+		tests["another's sticky folder"] = exposed{func(t *testing.T, path string) {
+			giveFolder(t, path)
+			chmodFolder(0o777|fs.ModeSticky)(t, path)
+		}, []string{"belongs to ", "chown root '"}}
+		tests["another's folder, open to all"] = exposed{func(t *testing.T, path string) {
+			giveFolder(t, path)
+			chmodFolder(0o777)(t, path)
+		}, []string{"everyone can exchange files in ", "belongs to ", "chmod o-w '", "chown root '"}}
 		tests["another's"] = exposed{give(""), []string{"sessions.db belongs to ", "run this as ", "for root to have it, run: chown root "}}
 		tests["another's WAL"] = exposed{give("-wal"), []string{"sessions.db-wal belongs to "}}
 		tests["another's lock"] = exposed{give(".lock"), []string{"sessions.db.lock belongs to "}}
@@ -192,7 +206,7 @@ func TestExposedOwner(t *testing.T) {
 	}
 	// The file is ours, and we are another user.
 	err = checkPrivate(path, 54321)
-	want := fmt.Sprintf("%v: %s belongs to %s, %[2]s has mode 0644; run: sudo chown 54321 %[2]s && chmod 600 %[2]s", ErrExposed, path, nameOf(os.Getuid()))
+	want := fmt.Sprintf("%v: %[2]s belongs to %[4]s, %[3]s belongs to %[4]s, %[3]s has mode 0644; run: sudo chown 54321 %[2]s %[3]s && chmod 600 %[3]s", ErrExposed, dir, path, nameOf(os.Getuid()))
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
 	}
