@@ -263,8 +263,9 @@ func (s *Store) Find(_ context.Context, h session.Handle) (session.Record, error
 // there at one moment; All and SignedIn go through the store in small steps.
 func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
-		if q.SignedIn && q.Owner == "" && q.Label.Name == "" {
-			s.listSignedIn(ctx, q.Fields, yield)
+		if q.SignedIn && q.Owner == "" {
+			// Not by way of the label, which any number of anonymous sessions may have.
+			s.listSignedIn(ctx, &q, yield)
 			return
 		}
 		if !q.All {
@@ -294,8 +295,8 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 }
 
 // listSignedIn notes the IDs of one shard's records that have an owner, and then
-// reads them a few at a time.
-func (s *Store) listSignedIn(ctx context.Context, fields bool, yield func(session.Record, error) bool) {
+// reads them a few at a time, to yield those that the query selects.
+func (s *Store) listSignedIn(ctx context.Context, q *session.Query, yield func(session.Record, error) bool) {
 	var ids []session.ID
 	var batch []session.Record
 	for i := range s.shards {
@@ -305,9 +306,9 @@ func (s *Store) listSignedIn(ctx context.Context, fields bool, yield func(sessio
 				yield(session.Record{}, err)
 				return
 			}
-			batch = s.shards[i].records(batch[:0], some, fields)
+			batch = s.shards[i].records(batch[:0], some, q.Fields)
 			for _, r := range batch {
-				if r.Owner != "" && !yield(r, nil) {
+				if q.Match(&r) && !yield(r, nil) {
 					return
 				}
 			}

@@ -346,3 +346,39 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		}
 	})
 }
+
+// TestSignedInLabel: to list those who are signed in and have a label reads no anonymous
+// session that has it too. Each that is read allocates.
+func TestSignedInLabel(t *testing.T) {
+	s := New(Config{})
+	phone := session.Label{Name: "device", Value: "phone"}
+	for n, owner := range append([]string{"alex", "kim"}, make([]string, 5000)...) {
+		d := record(owner, 1)
+		d.Labels = []session.Label{phone}
+		if err := s.Commit(t.Context(), id(n), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Commit(t.Context(), id(5002), record("lee", 1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []session.Query{{SignedIn: true, Label: phone}, {SignedIn: true, Label: phone, Owner: "alex"}} {
+		var owners []string
+		allocated := testing.AllocsPerRun(1, func() {
+			owners = nil
+			for r, err := range s.List(t.Context(), q) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				owners = append(owners, r.Owner)
+			}
+		})
+		slices.Sort(owners)
+		if want := []string{"alex", "kim"}; q.Owner == "" && !slices.Equal(owners, want) {
+			t.Errorf("%+v yields %q, want %q", q, owners, want)
+		}
+		if allocated > 500 {
+			t.Errorf("%+v allocates %v times: it reads sessions of others", q, allocated)
+		}
+	}
+}

@@ -250,30 +250,33 @@ func TestSignedInCost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, redis.Config{}, addrs...)
+			phone := session.Label{Name: "device", Value: "phone"}
 			var ids []session.ID
 			cost := func() int {
 				t.Helper()
 				before := calls(t, addrs, "hgetall", "zrange", "scan")
-				for _, id := range ids {
-					if !is(t, s, session.Query{SignedIn: true}, id) {
-						t.Error("a session is missing")
+				for _, q := range []session.Query{{SignedIn: true}, {SignedIn: true, Label: phone}} {
+					for _, id := range ids {
+						if !is(t, s, q, id) {
+							t.Error("a session is missing")
+						}
 					}
 				}
 				return calls(t, addrs, "hgetall", "zrange", "scan") - before
 			}
 			alice, none := "alice", ""
 			for range 20 {
-				ids = append(ids, signIn(t, s, newID(), alice))
+				ids = append(ids, signIn(t, s, newID(), alice, phone))
 			}
 			before := cost()
 			var wg sync.WaitGroup
 			for range 8 {
 				wg.Go(func() {
 					for range 250 {
-						create(t, s)
+						commit(t, s, create(t, s), &session.Delta{Labels: []session.Label{phone}})
 					}
 					for range 20 { // they were signed in, and are not
-						id := signIn(t, s, newID(), alice)
+						id := signIn(t, s, newID(), alice, phone)
 						commit(t, s, id, &session.Delta{Rename: newID(), Owner: &none})
 					}
 				})
@@ -342,6 +345,22 @@ func TestSignedInBefore(t *testing.T) {
 			}
 			if n := all(ids); n != 0 {
 				t.Errorf("the second listing goes through all keys, in %d steps", n)
+			}
+
+			// So it is if the first listing is of those with a label, which none has.
+			if err := c.Do(t.Context(), c.B().Del().Key("gatehouse:i:all").Build()).Error(); err != nil {
+				t.Fatal(err)
+			}
+			for first := range 256 {
+				if err := c.Do(t.Context(), c.B().Del().Key(fmt.Sprintf("gatehouse:i:%02x", first)).Build()).Error(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := count(t, s, session.Query{SignedIn: true, Label: session.Label{Name: "device", Value: "phone"}}); n != 0 {
+				t.Errorf("%d have a label that none has", n)
+			}
+			if n := all(ids); n != 0 {
+				t.Errorf("after a listing by label, another goes through all keys, in %d steps", n)
 			}
 
 			// They can be changed and ended as others can.

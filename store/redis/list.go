@@ -22,7 +22,8 @@ import (
 const listAtOnce = 100
 
 // List implements [session.Lister]. By owner or label, and of all that have an
-// owner, it reads the sessions of an index; All goes through the keys of every
+// owner, it reads the sessions of an index. With SignedIn and a label that is the index
+// of those that have an owner: any number of anonymous sessions may have the label. All goes through the keys of every
 // node, in steps, and may miss sessions whose part of the keys moves to another
 // node meanwhile.
 //
@@ -34,7 +35,7 @@ const listAtOnce = 100
 func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
 		handles, adopting := s.selected(ctx, &q), false
-		if q.SignedIn && q.Owner == "" && q.Label.Name == "" {
+		if q.SignedIn && q.Owner == "" {
 			whole, err := s.exists(ctx, s.keys.allSignedIn())
 			if err != nil {
 				yield(session.Record{}, failed("list", err))
@@ -47,7 +48,11 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 		for batch, err := range handles {
 			var found []found
 			if err == nil {
-				found, err = s.fetch(ctx, &q, batch)
+				read := q
+				if adopting { // the index is for those without the label too
+					read.Label = session.Label{}
+				}
+				found, err = s.fetch(ctx, &read, batch)
 			}
 			if err != nil {
 				yield(session.Record{}, failed("list", err))
@@ -55,7 +60,7 @@ func (s *Store) List(ctx context.Context, q session.Query) iter.Seq2[session.Rec
 			}
 			adopting = adopting && s.adopt(ctx, found) == nil
 			for i := range found {
-				if !yield(found[i].Record, nil) {
+				if q.Match(&found[i].Record) && !yield(found[i].Record, nil) {
 					return
 				}
 			}
@@ -74,7 +79,7 @@ func (s *Store) selected(ctx context.Context, q *session.Query) iter.Seq2[[]sess
 		return s.scan(ctx)
 	case q.Owner != "":
 		return s.listed(ctx, []string{s.keys.owner(q.Owner)})
-	case q.Label.Name != "":
+	case q.Label.Name != "" && !q.SignedIn:
 		return s.listed(ctx, []string{s.keys.label(q.Label)})
 	}
 	var keys []string
