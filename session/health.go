@@ -6,11 +6,19 @@ import (
 	"time"
 )
 
+// warnFullEvery is how often it is logged at most that the store is full.
+const warnFullEvery = time.Minute
+
 // noted takes note of what came of a call to the store that began then. The
-// caller leaves out those that failed because a visitor went away.
+// caller leaves out those that failed because a visitor went away. A store that is
+// full has answered: it refuses some and serves the others.
 func (m *Manager) noted(ctx context.Context, began time.Time, err error) {
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
 		err = nil // it has answered
+	}
+	if errors.Is(err, ErrFull) {
+		m.warnFull(ctx, err)
+		err = nil
 	}
 	change := m.outage.Note(began, err)
 	switch {
@@ -24,6 +32,15 @@ func (m *Manager) noted(ctx context.Context, began time.Time, err error) {
 	change.Log(ctx, m.cfg.Logger, "session: the store", err)
 }
 
+// warnFull logs that the store is full, once in a while.
+func (m *Manager) warnFull(ctx context.Context, err error) {
+	now := time.Now()
+	last := m.fullWarned.Load()
+	if (last == nil || now.Sub(*last) >= warnFullEvery) && m.fullWarned.CompareAndSwap(last, &now) {
+		m.cfg.Logger.WarnContext(ctx, "session: the store is full and has refused a change", "error", err)
+	}
+}
+
 // Failing reports whether the store fails, as the last calls to it have found; an
-// [Event] and the log have said so. It asks nothing.
+// [Event] and the log have said so. It asks nothing. One that is full does not fail.
 func (m *Manager) Failing() bool { return m.outage.Failing() }

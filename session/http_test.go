@@ -1025,6 +1025,47 @@ func TestOutage(t *testing.T) {
 	})
 }
 
+// TestStoreFull: a store that refuses what is new for want of room is no outage, however
+// many requests are refused. It is a warning, once a minute; and it ends an outage.
+func TestStoreFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApp(t, session.Config{})
+		c := cookie(t, a.do("/set?v=x"))
+		full := fmt.Errorf("of %w", session.ErrFull)
+		a.kinds()
+		refuse := func() {
+			t.Helper()
+			a.store.fail(full)
+			if r := a.do("/set?v=y", c); r.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("a change that is refused: status %d", r.StatusCode)
+			}
+			a.store.fail(nil)
+			if r := a.do("/get", c); r.StatusCode != http.StatusOK {
+				t.Errorf("meanwhile another: status %d", r.StatusCode)
+			}
+		}
+		for range 119 {
+			refuse()
+			time.Sleep(time.Second)
+		}
+		if got := a.kinds(); !slices.Equal(got, slices.Repeat([]session.Kind{session.Failed}, 119)) {
+			t.Errorf("events of a store that is full: %v", got)
+		}
+		if log := a.log.String(); strings.Count(log, "\n") != 2 || strings.Count(log, "level=WARN msg=\"session: the store is full") != 2 {
+			t.Errorf("the log of two minutes:\n%s", log)
+		}
+		a.store.fail(errors.New("connection refused"))
+		a.do("/get", c)
+		time.Sleep(2 * time.Second)
+		a.kinds()
+		a.store.fail(full)
+		a.do("/set?v=y", c)
+		if got := a.kinds(); !slices.Contains(got, session.Recovered) {
+			t.Errorf("a store that answers that it is full has recovered; events: %v", got)
+		}
+	})
+}
+
 func TestStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newApp(t, session.Config{})

@@ -6,15 +6,16 @@ import (
 	"log/slog"
 
 	"github.com/seed-64ad3862/gatehouse/account"
+	"github.com/seed-64ad3862/gatehouse/session"
 	"github.com/seed-64ad3862/gatehouse/throttle"
 )
 
 // told reports whether the log knows of an error already: a store that fails is one
 // outage, which the package that calls it has told when it began, and not one for every
-// request. While the sessions' store fails, all else waits too: a page without its
+// request. The same is true of a store of sessions that is full. While the sessions' store fails, all else waits too: a page without its
 // session has nothing of its own to tell.
 func (p *Pages) told(err error) bool {
-	return errors.Is(err, account.ErrStore) || errors.Is(err, throttle.ErrStore) || p.cfg.Sessions.Failing()
+	return errors.Is(err, account.ErrStore) || errors.Is(err, throttle.ErrStore) || errors.Is(err, session.ErrFull) || p.cfg.Sessions.Failing()
 }
 
 // report tells the log of an error, unless it knows, or the visitor has gone.
