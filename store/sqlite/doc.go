@@ -26,16 +26,25 @@
 // # When the disk is full
 //
 // A flood of visitors does not keep users out. Sessions without an owner fill half of the
-// disk at most, or of [Config.MaxBytes] all but a sixteenth (4 MB at most). Beyond that,
-// those that have not been used for two minutes give way to new ones, and to users; where
-// there are none, a new one is refused with [session.ErrFull], unless it is small and there
-// are only a few.
+// disk at most, and with [Config.MaxBytes] that file but for a sixteenth (4 MB at most).
+// Beyond that they give way to new ones, and to users: first those that are over, then those
+// that have not been used for two minutes, then those not used for longest, whatever their
+// age. Which these are is looked up among the 64 with the nearest deadlines. So a sign-in gets
+// the session that it needs for its second step, and keeps it until as many others have
+// come as there is space for. [Store.Sweep] yields those that gave way.
+//
+// Small ones, of 2 KB at most with 400 bytes for the session itself, are never refused while
+// users are not. Larger ones are refused with [session.ErrFull] where even so there is no
+// space, since users take it. The last 64 give way only when they are not in use; where users
+// or other files take all the space, these 64 are all there are.
 //
 // When other files have filled the disk, all that users need is still written, out of
 // pages that are free and of a reserve: an eighth of the disk, and at most 4 MB, which are
 // kept in the file that ends in .lock. It also makes sure that the WAL can be copied,
 // without which not even a sweep could write, and that the database can be opened. Only
-// when that is used up too are users refused, with [session.ErrFull] or [account.ErrFull].
+// when that is used up too are users refused, with [session.ErrFull] or [account.ErrFull]. A
+// quota, and a limit on the size of files, count as a full disk; the error then has what the
+// system said, too.
 // Reads go on, sweeps make space, and when the disk has space again, which is seen by a
 // write or by the next sweep, all is as before. Two things are not provided for: an upgrade
 // of the database needs space of its own, and a program that reads in one transaction for

@@ -29,9 +29,12 @@ func TestMaxBytes(t *testing.T) {
 	s := open(t, Config{Path: path, MaxBytes: limit})
 	var ids []session.ID
 	var full error
+	owner := "alex"
 	for full == nil {
 		id := newID()
-		if full = s.Commit(t.Context(), id, creation(large(len(ids)))); full == nil {
+		d := creation(large(len(ids)))
+		d.Owner = &owner // or the first would give way
+		if full = s.Commit(t.Context(), id, d); full == nil {
 			ids = append(ids, id)
 		}
 	}
@@ -61,7 +64,9 @@ func TestMaxBytes(t *testing.T) {
 		}
 	}
 	for i := range 5 {
-		commit(t, s, newID(), creation(large(i)))
+		d := creation(large(i))
+		d.Owner = &owner
+		commit(t, s, newID(), d)
 	}
 	for i, id := range ids[10:] {
 		if got := value(t, s, id, "large"); got != large(i+10).Value {
@@ -76,14 +81,26 @@ func TestMaxBytes(t *testing.T) {
 	}
 }
 
-// TestFewAnonymous: a small session without owner, as a sign-in may begin with, finds space
-// where large ones do not, while there are only a few of them.
-func TestFewAnonymous(t *testing.T) {
-	s := open(t, Config{MaxBytes: 2 << 20})
+// sound asserts that SQLite finds nothing wrong with the file.
+func sound(t *testing.T, s *Store) {
+	t.Helper()
+	text, err := do(t.Context(), s.writer, func(t *tx) (text string, err error) {
+		err = t.w.conn.scan("PRAGMA integrity_check", &text)
+		return text, err
+	})
+	if err != nil || text != "ok" {
+		t.Fatalf("the database is %q, %v", text, err)
+	}
+}
+
+// fillByUsers fills a file with users' sessions, and a few anonymous ones, until a large
+// anonymous one is refused.
+func fillByUsers(t *testing.T, s *Store) {
+	t.Helper()
 	owner := "alex"
 	for n := 0; ; n++ {
 		if err := s.Commit(t.Context(), newID(), creation(large(n))); errors.Is(err, session.ErrFull) {
-			break
+			return
 		} else if err != nil {
 			t.Fatal(err)
 		}
@@ -93,20 +110,86 @@ func TestFewAnonymous(t *testing.T) {
 			commit(t, s, newID(), d)
 		}
 	}
-	few := 0
-	for ; few < 1000; few++ {
+}
+
+// TestFewAnonymous: a small session without owner, as a sign-in may begin with, finds space
+// where large ones do not, can be changed while it is small, and can get an owner. There
+// are never more than a few of them.
+func TestFewAnonymous(t *testing.T) {
+	s := open(t, Config{MaxBytes: 2 << 20})
+	fillByUsers(t, s)
+	owner := "alex"
+	for n := range 300 {
 		id := newID()
-		if err := s.Commit(t.Context(), id, creation(usual(1)...)); errors.Is(err, session.ErrFull) {
-			break
+		commit(t, s, id, creation(session.Field{Key: "a", Value: `1`}))
+		for _, size := range []int{100, 500, 1000} {
+			if err := s.Commit(t.Context(), id, set("b", `"`+strings.Repeat("b", size)+`"`)); err != nil {
+				t.Fatalf("session %d gets %d bytes: %v", n, size, err)
+			}
+		}
+		to := newID()
+		if err := s.Commit(t.Context(), id, &session.Delta{Rename: to, Labels: []session.Label{{Name: "device", Value: "phone"}}}); err != nil {
+			t.Fatalf("session %d is renewed: %v", n, err)
+		}
+		if n%50 == 0 {
+			if err := s.Commit(t.Context(), to, set("b", `"`+strings.Repeat("b", 50_000)+`"`)); !errors.Is(err, session.ErrFull) {
+				t.Errorf("session %d gets 50,000 bytes: %v", n, err)
+			}
+			commit(t, s, to, &session.Delta{Rename: newID(), Owner: &owner})
+		}
+	}
+	var left int
+	if err := s.writer.conn.scan("SELECT count(*) FROM gatehouse_session WHERE owner IS NULL", &left); err != nil || left > fewAnonymous || left < fewAnonymous/4 {
+		t.Errorf("%d anonymous sessions are left, %v", left, err)
+	}
+	sound(t, s)
+}
+
+// TestGaveWayIsYielded: the next sweep yields the sessions that gave way for want of space,
+// each once; if there are very many, some of them.
+func TestGaveWayIsYielded(t *testing.T) {
+	s := open(t, Config{MaxBytes: 1 << 20, CacheBytes: 1})
+	made := map[session.ID]bool{}
+	for n := 0; s.writer.space.evicted.count() < 300; n++ {
+		id := newID()
+		d := creation(large(n))
+		d.Labels = []session.Label{{Name: "device", Value: "phone"}}
+		commit(t, s, id, d)
+		made[id] = true
+	}
+	// Nothing of a transaction that fails has given way.
+	if err := s.Commit(t.Context(), newID(), creation(session.Field{Key: "a", Value: `"` + strings.Repeat("a", 2<<20) + `"`})); !errors.Is(err, session.ErrFull) {
+		t.Errorf("one that is too large: %v", err)
+	}
+	gone := map[session.ID]bool{}
+	for id := range made {
+		if _, err := s.Load(t.Context(), id); errors.Is(err, session.ErrNotFound) {
+			gone[id] = true
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if few == 0 {
-			commit(t, s, id, &session.Delta{Rename: newID(), Owner: &owner})
-		}
 	}
-	if few < fewAnonymous/2 || few > fewAnonymous+1 {
-		t.Errorf("%d small sessions find space", few)
+	for r := range s.Sweep(t.Context()) { // which ends early
+		delete(gone, r.ID)
+		break
+	}
+	for r, err := range s.Sweep(t.Context()) {
+		if err != nil || !gone[r.ID] || r.Fields != nil || len(r.Labels) != 1 || !time.Now().Before(r.Deadline()) {
+			t.Fatalf("the sweep yields %+v, %v", r, err)
+		}
+		delete(gone, r.ID)
+	}
+	if len(gone) > 0 {
+		t.Errorf("%d gave way and are not yielded", len(gone))
+	}
+	if ids := sweepAll(t, s); len(ids) > 0 {
+		t.Errorf("another sweep yields %d", len(ids))
+	}
+	for range 3 {
+		s.writer.space.evicted.add(make([]session.Record, maxEvicted/2+1))
+	}
+	if ids := sweepAll(t, s); len(ids) != maxEvicted {
+		t.Errorf("of very many %d are yielded, want %d", len(ids), maxEvicted)
 	}
 }
 
@@ -185,8 +268,10 @@ func outOfRoom(t *testing.T, dir string, r room) {
 	var mu sync.Mutex
 	// try makes a record and changes one; the errors that there are go to the log.
 	try := func(i int) error {
-		id := newID()
-		if err := s.Commit(context.Background(), id, creation(large(i))); err != nil {
+		id, owner := newID(), "alex"
+		d := creation(large(i))
+		d.Owner = &owner // or others would give way
+		if err := s.Commit(context.Background(), id, d); err != nil {
 			if _, err := s.Load(context.Background(), id); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("a record whose creation was refused is there: %v", err)
 			}
@@ -358,6 +443,7 @@ func TestFileLimit(t *testing.T) {
 		}
 	}
 	outOfRoom(t, dir, room{
+		full: true,
 		shrink: func() {
 			info, err := os.Stat(filepath.Join(dir, "sessions.db-wal"))
 			if err != nil {
@@ -369,6 +455,76 @@ func TestFileLimit(t *testing.T) {
 		},
 		grow: func() { limit(unlimited) },
 	})
+}
+
+// TestFileLimitBatch: where the system refuses to let the files grow, a change that is too
+// large for what is left is refused as such, and is in the way of no other of its batch.
+func TestFileLimitBatch(t *testing.T) {
+	if os.Getenv(childVariable) == "" {
+		inChild(t, "limit")
+		return
+	}
+	s := open(t, Config{Path: filepath.Join(t.TempDir(), "sessions.db"), CacheBytes: 1})
+	owner := "alex"
+	var ids []session.ID
+	for i := range 40 {
+		d := creation(large(i))
+		d.Owner = &owner
+		ids = append(ids, newID())
+		commit(t, s, ids[i], d)
+	}
+	for _, id := range ids[20:] { // which leaves pages that are free
+		if err := s.Delete(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	limit.Cur = uint64(max(fileSize(s.path), fileSize(s.path+"-wal")) + 100_000)
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 3 {
+		release := hold(t, s)
+		var wg sync.WaitGroup
+		for i, id := range ids[:20] {
+			wg.Go(func() {
+				d := set("small", fmt.Sprint(round))
+				if i%10 == 5 {
+					d = set("huge", `"`+strings.Repeat("h", 4<<20)+`"`)
+				}
+				switch err := s.Commit(context.Background(), id, d); {
+				case i%10 == 5 && !errors.Is(err, session.ErrFull):
+					t.Errorf("round %d: one that is too large: %v", round, err)
+				case i%10 != 5 && err != nil:
+					t.Errorf("round %d: a small one: %v", round, err)
+				}
+			})
+		}
+		for len(s.writer.jobs) < 20 {
+			time.Sleep(time.Millisecond)
+		}
+		release()
+		wg.Wait()
+	}
+	for i, id := range ids[:20] {
+		want := "2"
+		if i%10 == 5 {
+			want = ""
+		}
+		if got := value(t, s, id, "small"); got != want {
+			t.Errorf("session %d has %q, want %q", i, got, want)
+		}
+	}
+	var err error
+	for i := 0; err == nil && i < 50; i++ {
+		err = s.Accounts().Put(t.Context(), account.Record{ID: fmt.Sprint(i), Data: bytes.Repeat([]byte("a"), 1_000_000)})
+	}
+	if !errors.Is(err, account.ErrFull) || !errors.Is(err, session.ErrFull) {
+		t.Errorf("accounts that are too large: %v", err)
+	}
 }
 
 // TestReadOnly: a file that cannot be written is refused, says why, and loses

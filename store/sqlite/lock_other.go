@@ -19,3 +19,7 @@ func lockFile(*os.File) (bool, error) { return false, errors.ErrUnsupported }
 func ownerOf(fs.FileInfo) int { return os.Geteuid() }
 
 func writable(string) error { return nil }
+
+func noSpace(error) bool { return false }
+
+func checkSizeLimit(int64) error { return nil }

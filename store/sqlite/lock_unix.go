@@ -37,3 +37,21 @@ func writable(path string) error {
 	const read, write = 4, 2 // POSIX's R_OK and W_OK
 	return syscall.Access(path, read|write)
 }
+
+// noSpace reports whether the system has refused to write since there is no space, a quota
+// has been used up, or a file may not be so large.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
+
+// checkSizeLimit returns an error if the process may not write a file of this size.
+func checkSizeLimit(size int64) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return nil //nolint:nilerr // the writes themselves will tell
+	}
+	if most := int64(limit.Cur); most >= 0 && size > most { // unlimited is negative, or very large
+		return os.NewSyscallError("setrlimit", syscall.EFBIG)
+	}
+	return nil
+}

@@ -15,6 +15,7 @@ type reserve struct {
 	f    *os.File
 	want int64 // bytes
 	has  int64
+	err  error // of the last try to write
 }
 
 const (
@@ -52,7 +53,8 @@ func (r *reserve) resize(want int64) {
 // fill makes the reserve whole, as far as the disk has space, and reports whether it is.
 func (r *reserve) fill() bool {
 	if r.has < r.want {
-		n, _ := writeRandom(r.f, reserveStart+r.has, r.want-r.has)
+		var n int64
+		n, r.err = writeRandom(r.f, reserveStart+r.has, r.want-r.has)
 		r.has += n
 	}
 	return r.has >= r.want
@@ -70,13 +72,20 @@ func (r *reserve) give() bool {
 // spare reports whether the disk has space for so many bytes more. It tries, since what
 // the system says of the disk leaves out quotas and limits.
 func (r *reserve) spare(bytes int64) bool {
-	_, err := writeRandom(r.f, reserveStart+r.has, bytes)
-	return r.f.Truncate(reserveStart+r.has) == nil && err == nil
+	_, r.err = writeRandom(r.f, reserveStart+r.has, bytes)
+	return r.f.Truncate(reserveStart+r.has) == nil && r.err == nil
 }
 
-// restore makes the reserve whole if it can, and reports whether it is whole and the disk
-// has space for more.
-func (r *reserve) restore() bool { return r.fill() && r.spare(r.want/portions) }
+// restore makes the reserve whole if it can, and reports whether it is whole and there is
+// space for more, also for a file that has this size.
+func (r *reserve) restore(largest int64) bool {
+	more := r.want / portions
+	if !r.fill() || !r.spare(more) {
+		return false
+	}
+	r.err = checkSizeLimit(largest + more)
+	return r.err == nil
+}
 
 // writeRandom writes bytes that no file system can compress, and returns how many it
 // could write.

@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/seed-64ad3862/gatehouse/session"
@@ -36,16 +38,24 @@ const (
 	rowBytes = 400
 
 	// fewAnonymous is how many anonymous sessions, each of fewBytes at most, are no
-	// flood: a sign-in may need one, however full the disk is.
+	// flood: a sign-in may need one, however full the disk is. So many are left even
+	// where users need the space.
 	fewAnonymous = 64
 	fewBytes     = 2048
 
-	// evictStep is how many anonymous sessions are looked at together.
-	evictStep = 64
+	// evictStep is how many anonymous sessions are looked at together. If all of them
+	// are in use, the half that was not used for longest gives way.
+	evictStep = fewAnonymous
 
-	// evictAfter is how long an anonymous session must not have been used before it
-	// gives way. Use within the last minute may not have been written.
+	// maxEvictSteps bounds what one change does to make space.
+	maxEvictSteps = 64
+
+	// evictAfter is how long an anonymous session must not have been used to give way
+	// before the others do. Use within the last minute may not have been written.
 	evictAfter = 2 * time.Minute
+
+	// maxEvicted is how many sessions that gave way are kept for the next sweep.
+	maxEvicted = 4096
 
 	// minWAL holds the pages of a small transaction.
 	minWAL = 96 << 10
@@ -86,10 +96,45 @@ type space struct {
 	ahead   int64 // bytes written since it was last seen how far commits are ahead of the file
 
 	tight bool  // the disk was found full
-	cause error // what the system said, if not that the disk is full
+	cause error // an I/O error for want of space, of a quota or a limit say; nil: there is none
 
-	grace  time.Duration // evictAfter
-	warned time.Time     // when it was last logged that anonymous sessions give way
+	grace   time.Duration // evictAfter
+	warned  time.Time     // when it was last logged that anonymous sessions give way
+	evicted evicted
+}
+
+// evicted are the sessions that gave way since the last sweep.
+type evicted struct {
+	mu      sync.Mutex
+	records []session.Record // without fields, maxEvicted at most
+	total   int              // since the store was opened
+}
+
+func (e *evicted) add(records []session.Record) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.total += len(records)
+	e.records = append(e.records, records[:min(len(records), maxEvicted-len(e.records))]...)
+}
+
+// next takes one of them, and reports whether there was one.
+func (e *evicted) next() (r session.Record, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := len(e.records)
+	if n == 0 {
+		e.records = nil
+		return session.Record{}, false
+	}
+	r = e.records[n-1]
+	e.records = e.records[:n-1]
+	return r, true
+}
+
+func (e *evicted) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.total
 }
 
 // newSpace returns the account of a store that has its lock. It gives up as much of the
@@ -98,7 +143,7 @@ func newSpace(s *Store, cfg *Config) (*space, error) {
 	sp := &space{
 		reserve: &s.lock.reserve, path: s.path, log: s.log, pageSize: pageBytes, every: minEvery,
 		most: unlimited, hard: unlimited, soft: unlimited, used: unlimited,
-		shared: s.own && cfg.MaxBytes == 0, grace: evictAfter,
+		shared: s.own, grace: evictAfter,
 	}
 	if err := sp.reserve.open(s.lock.f); err != nil {
 		return nil, err
@@ -166,9 +211,17 @@ func (sp *space) limit(c class) int64 {
 // full is the error of writes that have no space.
 func (sp *space) full() error {
 	if sp.cause != nil {
-		return sp.cause
+		return fmt.Errorf("%w: %w", session.ErrFull, sp.cause)
 	}
 	return session.ErrFull
+}
+
+// restore makes the reserve whole if it can, and reports whether it is whole and the disk
+// has space for more.
+func (sp *space) restore() bool {
+	largest := max(fileSize(sp.path), fileSize(sp.path+"-wal"))
+	sp.cause = nil
+	return sp.reserve.restore(largest)
 }
 
 // maybeFull reports whether an error may be for want of space. Of quotas and limits of
@@ -201,9 +254,9 @@ func (w *writer) limitSpace(maxBytes int64) error {
 	if err := w.extendWAL(); err != nil {
 		sp.log.Warn("sqlite: the WAL has not the size that it should have in case the disk is full", "error", err)
 	}
-	if !sp.reserve.restore() {
+	if !sp.restore() {
 		w.copyWAL(w.check.restart)
-		return w.tighten(nil)
+		return w.tighten()
 	}
 	w.settle(0)
 	return nil
@@ -248,13 +301,19 @@ func (w *writer) extendWAL() error {
 // although the disk is full.
 func (w *writer) relieve(t *tx, cause error, again, alone bool) bool {
 	sp := w.space
-	if sp.reserve.restore() {
+	if sp.restore() {
 		return sp.tight && w.loosen() == nil // or it is the configured limit
+	}
+	if code(cause) == codeIOErr {
+		if !noSpace(sp.reserve.err) { // the disk is broken, not full
+			return false
+		}
+		sp.cause = cause
 	}
 	if !w.copyWAL(w.check.restart) {
 		return false
 	}
-	if !sp.tight && w.tighten(cause) != nil {
+	if !sp.tight && w.tighten() != nil {
 		return false
 	}
 	return !again || alone && w.grant(t)
@@ -274,8 +333,8 @@ func (w *writer) copyWAL(copying func() error) bool {
 	}
 }
 
-// tighten forbids the database to grow. The cause may be nil.
-func (w *writer) tighten(cause error) error {
+// tighten forbids the database to grow.
+func (w *writer) tighten() error {
 	sp := w.space
 	var pages int64
 	if err := w.conn.scan("PRAGMA page_count", &pages); err != nil {
@@ -285,10 +344,7 @@ func (w *writer) tighten(cause error) error {
 		return err
 	}
 	sp.tight, sp.granted = true, 0
-	if cause != nil && code(cause) == codeIOErr {
-		sp.cause = cause
-	}
-	sp.log.Warn("sqlite: the disk is full: anonymous sessions are refused, users are served from the space that the store has reserved", "database", sp.path)
+	sp.log.Warn("sqlite: the disk is full: anonymous sessions give way, users are served from the space that the store has reserved", "database", sp.path)
 	return nil
 }
 
@@ -298,7 +354,7 @@ func (w *writer) loosen() error {
 	if err := w.setLimit(sp.most); err != nil {
 		return err
 	}
-	sp.tight, sp.granted, sp.cause = false, 0, nil
+	sp.tight, sp.granted = false, 0
 	sp.measure()
 	sp.log.Info("sqlite: the disk has space again", "database", sp.path)
 	return nil
@@ -339,8 +395,8 @@ func (w *writer) settle(bytes int) {
 	switch ahead := pages*sp.pageSize - fileSize(sp.path); {
 	case ahead > sp.reserve.want/4, sp.tight && ahead > 0:
 		w.copyWAL(w.check.pass) // others may be reading: that is no reason to wait
-		if !sp.tight && sp.reserve.has < sp.reserve.want && !sp.reserve.restore() {
-			_ = w.tighten(nil) // or the next transaction does
+		if !sp.tight && sp.reserve.has < sp.reserve.want && !sp.restore() {
+			_ = w.tighten() // or the next transaction does
 		}
 	case ahead > sp.reserve.want/8:
 		w.check.soon()
@@ -363,8 +419,8 @@ func (w *writer) refresh() {
 	w.turn.Lock()
 	defer w.turn.Unlock()
 	_ = w.measure() // or it is tried again
-	if w.space.reserve.has < w.space.reserve.want || w.space.tight {
-		if w.space.reserve.restore() && w.space.tight {
+	if w.space.reserve.has < w.space.reserve.want || w.space.tight || w.space.cause != nil {
+		if w.space.restore() && w.space.tight {
 			_ = w.loosen() // likewise
 		}
 	}
@@ -385,20 +441,39 @@ func (t *tx) place(old, r *row, created bool) error {
 		c = anonymous
 	}
 	err := t.claim(c, bytes, old.key())
-	if errors.Is(err, session.ErrFull) && created && bytes <= fewBytes {
-		found, failed := t.firstAnonymous(fewAnonymous)
-		if failed != nil || len(found) < fewAnonymous {
-			t.class = essential
-			return failed
-		}
+	if errors.Is(err, session.ErrFull) && rowBytes+r.texts() <= fewBytes {
+		return t.placeSmall(old.key(), err)
 	}
 	return err
 }
 
+// placeSmall lets a small anonymous session in for which no pages are free, or answers
+// full: there are only a few, or another gives way for it. What that leaves need not be a
+// whole page, but the next ones find it.
+func (t *tx) placeSmall(except int64, full error) error {
+	found, err := t.firstAnonymous(fewAnonymous)
+	if err != nil {
+		return err
+	}
+	if len(found) == fewAnonymous {
+		if t.gaveWay == 0 {
+			if _, err := t.evict(except, true); err != nil {
+				return err
+			}
+		}
+		if t.gaveWay == 0 {
+			return full
+		}
+		t.gaveWay--
+	}
+	t.class = essential
+	return nil
+}
+
 // claim makes space for so many bytes more of this class, about, or answers
-// [session.ErrFull]. Anonymous sessions that are over or not in use give way, except the
-// one with this key. What is essential is tried in any case, and audit events too when
-// the disk is full: they have their own share of the reserve.
+// [session.ErrFull]. Anonymous sessions give way, except the one with this key: see
+// evict. What is essential is tried in any case, and audit events too when the disk is
+// full: they have their own share of the reserve.
 func (t *tx) claim(c class, bytes int, except int64) error {
 	sp := t.w.space
 	t.need, t.class = bytes, c
@@ -414,13 +489,14 @@ func (t *tx) claim(c class, bytes int, except int64) error {
 		if err := t.countPages(); err != nil || fits() {
 			return err
 		}
-		if sp.tight && sp.reserve.restore() {
+		if sp.tight && sp.restore() {
 			if err := t.w.loosen(); err != nil || fits() {
 				return err
 			}
 		}
-		for range 8 {
-			n, err := t.evict(except)
+		// A step frees some pages, unless the sessions lie apart.
+		for range min(2*pages, maxEvictSteps) {
+			n, err := t.evict(except, c != logged)
 			if err == nil && n > 0 {
 				err = t.countPages()
 			}
@@ -454,29 +530,53 @@ func (t *tx) countPages() error {
 	return t.err
 }
 
-// evict removes anonymous sessions that are over, or have not been used for a while,
-// among those that are over first, and returns how many. The others among them are looked
-// at again when they are over.
-func (t *tx) evict(except int64) (n int, err error) {
+// evict removes some of the anonymous sessions that are due first, and returns how many:
+// those that are over or have not been used for a while. If there is none, and others are
+// to give way too, it removes those that were not used for longest, whatever their age,
+// but for the last few. The index is in the order of deadlines, which is that of use for
+// sessions with one idle time; where use has moved a deadline since, the index learns it
+// here. Sessions of this transaction stay.
+func (t *tx) evict(except int64, others bool) (n int, err error) {
+	budget := t.step() - len(t.evicted)
 	keys, err := t.firstAnonymous(evictStep)
-	if err != nil {
+	if err != nil || budget <= 0 && t.w.space.tight {
 		return 0, err
 	}
 	now := time.Now()
+	var used []*row
 	for _, key := range keys {
 		r, err := t.head(key)
 		switch {
 		case errors.Is(err, errDamaged): // the sweep says so
 		case err != nil:
 			return n, err
-		case r == nil || key == except:
-		case !r.live(now) || now.Sub(r.Seen) > t.w.space.grace:
-			if err := t.remove(r); err != nil {
+		case r == nil || key == except || t.changed[key]:
+		case r.live(now) && now.Sub(r.Seen) <= t.w.space.grace:
+			used = append(used, r)
+		case n < budget || !t.w.space.tight:
+			if err := t.giveWay(r); err != nil {
 				return n, err
 			}
 			n++
-		case r.due < r.Deadline().UnixMilli():
-			if err := t.postpone(key); err != nil {
+		}
+	}
+	if n == 0 && others && len(keys) == evictStep {
+		slices.SortStableFunc(used, func(a, b *row) int { return a.Seen.Compare(b.Seen) })
+		half := (len(used) + 1) / 2
+		if t.w.space.tight {
+			half = min(half, budget)
+		}
+		for _, r := range used[:half] {
+			if err := t.giveWay(r); err != nil {
+				return n, err
+			}
+			n++
+		}
+		used = used[half:]
+	}
+	for _, r := range used {
+		if r.due < r.Deadline().UnixMilli() {
+			if err := t.postpone(r.key()); err != nil {
 				return n, err
 			}
 		}
@@ -485,6 +585,18 @@ func (t *tx) evict(except int64) (n int, err error) {
 		t.w.space.warn()
 	}
 	return n, nil
+}
+
+// giveWay removes an anonymous session for want of space.
+func (t *tx) giveWay(r *row) error {
+	err := t.remove(r)
+	if err == nil {
+		rec := r.Record
+		rec.Fields = nil
+		t.evicted = append(t.evicted, rec)
+		t.gaveWay++
+	}
+	return err
 }
 
 // firstAnonymous returns the keys of anonymous sessions, so many at most: those that are
@@ -500,6 +612,6 @@ func (t *tx) firstAnonymous(limit int) (keys []int64, err error) {
 func (sp *space) warn() {
 	if now := time.Now(); now.Sub(sp.warned) > time.Minute {
 		sp.warned = now
-		sp.log.Warn("sqlite: there is no space for all anonymous sessions: those not in use give way, new ones are refused", "database", sp.path)
+		sp.log.Warn("sqlite: there is no space for all anonymous sessions: those not used for longest give way", "database", sp.path, "since_start", sp.evicted.count())
 	}
 }

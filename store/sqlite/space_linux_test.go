@@ -130,18 +130,6 @@ func (u *users) verify(t *testing.T, s *Store) {
 	sound(t, s)
 }
 
-// sound asserts that SQLite finds nothing wrong with the file.
-func sound(t *testing.T, s *Store) {
-	t.Helper()
-	text, err := do(t.Context(), s.writer, func(t *tx) (text string, err error) {
-		err = t.w.conn.scan("PRAGMA integrity_check", &text)
-		return text, err
-	})
-	if err != nil || text != "ok" {
-		t.Fatalf("the database is %q, %v", text, err)
-	}
-}
-
 // A strange file takes what the disk has left.
 type strangeFile string
 
@@ -182,10 +170,10 @@ func visit(s *Store, ends time.Time, n int) (session.ID, error) {
 	return id, s.Commit(context.Background(), id, d)
 }
 
-// visitUntilRefused makes sessions without owner until so many have been refused, and returns those
-// that were acknowledged. All of them end at one time, which is not over when the first is
-// refused.
-func visitUntilRefused(t *testing.T, s *Store, refusals int64) (acknowledged map[session.ID]int, ends time.Time) {
+// visitUntilFull makes sessions without owner until so many more have given way or been refused, and
+// returns those that were acknowledged. Small ones are never refused. All of them end at one
+// time, which is not over when the last gives way.
+func visitUntilFull(t *testing.T, s *Store, most int) (acknowledged map[session.ID]int, ends time.Time) {
 	t.Helper()
 	for window := 5 * time.Second; ; window *= 2 {
 		acknowledged, ends = map[session.ID]int{}, whole(time.Now().Add(window))
@@ -193,9 +181,10 @@ func visitUntilRefused(t *testing.T, s *Store, refusals int64) (acknowledged map
 		var wg sync.WaitGroup
 		var refused atomic.Int64
 		var late atomic.Bool
+		before := s.writer.space.evicted.count()
 		for range 8 {
 			wg.Go(func() {
-				for n := 0; refused.Load() < refusals; n++ {
+				for n := 0; s.writer.space.evicted.count()-before+int(refused.Load()) < most; n++ {
 					id, err := visit(s, ends, n)
 					switch {
 					case err == nil && time.Now().After(ends):
@@ -205,10 +194,10 @@ func visitUntilRefused(t *testing.T, s *Store, refusals int64) (acknowledged map
 						mu.Lock()
 						acknowledged[id] = n
 						mu.Unlock()
-					case errors.Is(err, session.ErrFull):
+					case errors.Is(err, session.ErrFull) && n%2 == 0:
 						refused.Add(1)
 					default:
-						t.Errorf("a flood is refused with %v", err)
+						t.Errorf("visit %d of a flood is refused with %v", n, err)
 						return
 					}
 				}
@@ -216,6 +205,21 @@ func visitUntilRefused(t *testing.T, s *Store, refusals int64) (acknowledged map
 		}
 		wg.Wait()
 		if !late.Load() || t.Failed() {
+			lost := 0
+			for id, n := range acknowledged {
+				r, err := s.Load(t.Context(), id)
+				switch {
+				case err == nil && n%2 == 0 && r.Fields[0].Value != large(n).Value:
+					t.Fatal("a session has another's value")
+				case errors.Is(err, session.ErrNotFound) && time.Now().Before(ends):
+					lost++
+				case err != nil && !errors.Is(err, session.ErrNotFound):
+					t.Fatal(err)
+				}
+			}
+			if gaveWay := s.writer.space.evicted.count() - before; lost > gaveWay {
+				t.Errorf("%d sessions that were acknowledged are lost, and %d gave way", lost, gaveWay)
+			}
 			return acknowledged, ends
 		}
 		sweepCount(t, s)
@@ -248,8 +252,8 @@ func openLogging(t *testing.T, path string, log *bytes.Buffer) *Store {
 	return open(t, Config{Path: path, CacheBytes: 1, Logger: slog.New(slog.NewTextHandler(log, nil))})
 }
 
-// TestFlood: sessions without owner fill the share of a small disk that is theirs, and are
-// refused; users are served all the time, the disk keeps space for them, and when the
+// TestFlood: sessions without owner fill the share of a small disk that is theirs, and the
+// oldest give way to new ones; users are served all the time, the disk keeps space for them, and when the
 // sessions have ended there can be new ones, without a restart.
 func TestFlood(t *testing.T) {
 	dir := onDisk(t, smallDisk)
@@ -280,7 +284,7 @@ func TestFlood(t *testing.T) {
 				}
 			})
 		}
-		acknowledged, ends := visitUntilRefused(t, s, 500)
+		acknowledged, ends := visitUntilFull(t, s, 500)
 		close(stop)
 		others.Wait()
 		if t.Failed() {
@@ -290,20 +294,13 @@ func TestFlood(t *testing.T) {
 		t.Logf("round %d: %d visits, %d sign-ins meanwhile, the file has %d bytes, the disk has %d of %d left",
 			round, len(acknowledged), signedUp.Load(), file, free(t, dir), whole)
 		if len(acknowledged) < 300 {
-			t.Errorf("round %d: refused after %d visits", round, len(acknowledged))
+			t.Errorf("round %d: there is space for %d visits", round, len(acknowledged))
 		}
 		if file > whole*5/8 {
 			t.Errorf("round %d: a flood takes %d of %d bytes", round, file, whole)
 		}
 		if left := free(t, dir); left < whole/16 {
 			t.Errorf("round %d: the disk has %d bytes left", round, left)
-		}
-		for id, n := range acknowledged { // each is there, or was over before it was removed
-			if r, err := s.Load(t.Context(), id); err == nil && n%2 == 0 && r.Fields[0].Value != large(n).Value {
-				t.Fatalf("round %d: a session has another's value", round)
-			} else if err != nil && time.Now().Before(ends) {
-				t.Fatalf("round %d: a session that was acknowledged is lost: %v", round, err)
-			}
 		}
 		u.verify(t, s)
 		time.Sleep(time.Until(ends.Add(10 * time.Millisecond)))
@@ -325,9 +322,9 @@ func TestFloodMaxBytes(t *testing.T) {
 	s := open(t, Config{MaxBytes: most, CacheBytes: 1})
 	u := newUsers()
 	for range 2 {
-		acknowledged, ends := visitUntilRefused(t, s, 100)
+		acknowledged, ends := visitUntilFull(t, s, 100)
 		if len(acknowledged) < 200 {
-			t.Errorf("refused after %d visits", len(acknowledged))
+			t.Errorf("there is space for %d visits", len(acknowledged))
 		}
 		for range 20 {
 			if err := u.signUp(s); err != nil {
@@ -344,21 +341,30 @@ func TestFloodMaxBytes(t *testing.T) {
 	}
 }
 
-// TestFloodGivesWay: where there is no space, anonymous sessions that are not in use give
-// way to new ones, and to users; those in use and users' sessions stay.
+// TestFloodGivesWay: where there is no space, the anonymous sessions not used for longest
+// give way to new ones, however young they are, and to users; users' sessions stay.
 func TestFloodGivesWay(t *testing.T) {
 	s := open(t, Config{MaxBytes: 2 << 20, CacheBytes: 1})
-	s.writer.space.grace = 0 // or the test would take minutes
 	used, owner := newID(), "alex"
 	d := creation(large(1))
 	d.Owner = &owner
 	commit(t, s, used, d)
 	ends := time.Now().Add(time.Hour)
+	inUse, err := visit(s, ends, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var first, last session.ID
 	for n := range 1000 { // four times what fits
+		time.Sleep(time.Millisecond) // which is how exact the times are
 		id, err := visit(s, ends, n)
 		if err != nil {
 			t.Fatalf("visit %d: %v", n, err)
+		}
+		if n%20 == 0 {
+			if err := s.Commit(t.Context(), inUse, &session.Delta{Seen: time.Now()}); err != nil {
+				t.Fatalf("visit %d: the session that is in use: %v", n, err)
+			}
 		}
 		if last = id; n == 0 {
 			first = id
@@ -377,6 +383,67 @@ func TestFloodGivesWay(t *testing.T) {
 		t.Errorf("a user who needs the space of anonymous sessions: %v", err)
 	}
 	sound(t, s)
+}
+
+// TestFloodMaxBytesBeyondDisk: where the bound is larger than the disk, the disk is the bound.
+func TestFloodMaxBytesBeyondDisk(t *testing.T) {
+	dir := onDisk(t, smallDisk)
+	if dir == "" {
+		return
+	}
+	whole := free(t, dir)
+	s := open(t, Config{Path: filepath.Join(dir, "sessions.db"), MaxBytes: 1 << 30, CacheBytes: 1})
+	u := newUsers()
+	visitUntilFull(t, s, 500)
+	for range 20 {
+		if err := u.signUp(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.writer.space.tight || fileSize(s.path) > whole*5/8 || free(t, dir) < whole/16 {
+		t.Errorf("of %d bytes a flood takes %d, and the disk has %d left", whole, fileSize(s.path), free(t, dir))
+	}
+	u.verify(t, s)
+}
+
+// TestTwoStepsOnFullDisk: other files have taken all that the disk has. A sign-in of two
+// steps has an anonymous session, which is changed between them, also during a flood.
+func TestTwoStepsOnFullDisk(t *testing.T) {
+	dir := onDisk(t, smallDisk)
+	if dir == "" {
+		return
+	}
+	s := open(t, Config{Path: filepath.Join(dir, "sessions.db"), CacheBytes: 1})
+	u := newUsers()
+	if err := u.signUp(s); err != nil {
+		t.Fatal(err)
+	}
+	strangeFile(filepath.Join(dir, "strange")).grow(t)
+	for range 100 { // until all pages that were free are taken
+		if err := u.signUp(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !s.writer.space.tight {
+		t.Fatal("the disk is not full: the test shows nothing")
+	}
+	ends := time.Now().Add(time.Hour)
+	for n := range 200 {
+		id, owner := newID(), "alex"
+		commit(t, s, id, creation(session.Field{Key: "challenge", Value: `"` + strings.Repeat("c", 100) + `"`}))
+		for visits := range n % 10 { // of others, meanwhile
+			if _, err := visit(s, ends, visits); err != nil && !errors.Is(err, session.ErrFull) {
+				t.Fatal(err)
+			}
+		}
+		commit(t, s, id, set("pending", `"`+strings.Repeat("p", 200)+`"`))
+		to := newID()
+		commit(t, s, id, &session.Delta{Rename: to, Owner: &owner, Delete: []string{"challenge", "pending"}})
+		if err := s.Delete(t.Context(), to); err != nil { // or the reserve would be used up
+			t.Fatal(err)
+		}
+	}
+	u.verify(t, s)
 }
 
 // TestFullDisk: other files take all that the disk has. Users sign in from the reserve,
@@ -424,9 +491,7 @@ func TestFullDisk(t *testing.T) {
 		}
 
 		t.Logf("%s: other files take %d bytes", when("full"), strange.grow(t))
-		if _, ends := visitUntilRefused(t, s, 100); time.Until(ends) > 0 {
-			t.Logf("%s: the flood is refused", when("full"))
-		}
+		visitUntilFull(t, s, 100)
 		signUps(when("full"), 30)
 		strange.grow(t)
 		signUps(when("fuller"), 10)

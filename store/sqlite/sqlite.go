@@ -39,11 +39,14 @@ type Config struct {
 
 	// MaxBytes bounds the database's file: beyond it there is [session.ErrFull],
 	// for accounts [account.ErrFull], until others have ended. Sessions without
-	// an owner are refused sooner, so that the last sixteenth, or 4 MB if that
-	// is less, is for users. The WAL and the reserve beside it take some ten
-	// megabytes more. If zero, the disk is the bound, and sessions without an
-	// owner get half of what it has when the store is opened, or is swept; in a
-	// database that is given as DB they get all of it.
+	// an owner give way sooner, so that the last sixteenth, or 4 MB if that is
+	// less, is for users. The WAL next to it may take 32 MB more, and beyond
+	// that while another program reads in one long transaction; the reserve
+	// takes up to 4 MB.
+	//
+	// The disk is a bound in any case: sessions without an owner get half at
+	// most of what it has when the store is opened, or is swept. In a database
+	// that is given as DB they get all of it.
 	MaxBytes int64
 
 	// NoSocket leaves out the socket through which the commands reach this
@@ -83,8 +86,8 @@ func (c *Config) validate() error {
 // If the caller's context ends while its change waits to be written, the error is
 // the context's, and the change may be committed all the same, shortly after: a
 // caller that must know has to look. Where the disk or the file is full the error
-// is [session.ErrFull], for sessions without an owner first; when there is room
-// again, the store works again.
+// is [session.ErrFull]. Sessions without an owner give way before that. When there is
+// room again, the store works again.
 //
 // Keys are handles: of two IDs with one handle the second is refused with
 // [session.ErrExists].

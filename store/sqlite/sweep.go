@@ -14,10 +14,17 @@ import (
 const sweepStep = 100
 
 // Sweep implements [session.Sweeper]. A record whose place another has taken
-// since its deadline is not yielded; IDs that are random do not do that.
+// since its deadline is not yielded; IDs that are random do not do that. Those that
+// gave way for want of space since the last sweep are yielded first, some thousands
+// at most.
 func (s *Store) Sweep(ctx context.Context) iter.Seq2[session.Record, error] {
 	return func(yield func(session.Record, error) bool) {
 		s.writer.refresh()
+		for r, ok := s.writer.space.evicted.next(); ok; r, ok = s.writer.space.evicted.next() {
+			if !yield(r, nil) {
+				return
+			}
+		}
 		for more := true; more; {
 			step, n, err := s.sweep(ctx)
 			for _, r := range step.gone {

@@ -22,6 +22,10 @@ type tx struct {
 	refused [classes]int64 // the fewest pages for which there was no space; 0: there was
 	class   class          // of the last job that has claimed space
 	need    int            // bytes that it has claimed
+
+	changed map[int64]bool   // the sessions that its jobs have changed: they do not give way
+	evicted []session.Record // those that gave way
+	gaveWay int              // how many of these no small session has been let in for
 }
 
 // exec writes.
@@ -104,6 +108,7 @@ func (t *tx) commit(id session.ID, d *session.Delta) error {
 			return session.ErrExists
 		}
 	}
+	t.changed[keyOf(to.Handle())] = true
 	old := new(row)
 	if taken {
 		old = here
@@ -255,6 +260,10 @@ func (t *tx) step() int {
 	}
 	return sweepStep
 }
+
+// hasMadeSpace reports whether so many sessions gave way that the next job, which may
+// need that too, comes into another transaction: on a full disk the WAL is small.
+func (t *tx) hasMadeSpace() bool { return t.w.space.tight && len(t.evicted) > t.step()/2 }
 
 // postpone makes the row due at its deadline: it has moved since.
 func (t *tx) postpone(key int64) error {

@@ -209,15 +209,15 @@ const maxRelief = 8
 // attempt is try, again if there was no space and some could be made.
 func (w *writer) attempt(batch []*job) (n int, err error, own bool) {
 	for tries := range maxRelief {
-		t := &tx{w: w, rows: make(map[int64]*row, len(batch))}
+		t := &tx{w: w, rows: make(map[int64]*row, len(batch)), changed: make(map[int64]bool)}
 		n, err, own = w.try(t, batch)
 		if err == nil || !maybeFull(err) || !w.relieve(t, err, tries > 0, n == 1) {
 			break
 		}
 		batch = batch[:n]
 	}
-	if err != nil && maybeFull(err) && w.space.cause != nil {
-		err = w.space.cause
+	if err != nil && code(err) == codeIOErr && w.space.cause != nil {
+		err = w.space.full()
 	}
 	return n, err, own
 }
@@ -229,7 +229,7 @@ func (w *writer) try(t *tx, batch []*job) (n int, err error, own bool) {
 	if _, err := w.st.begin.exec(); err != nil {
 		return len(batch), fmt.Errorf("begin: %w", err), false
 	}
-	for n < len(batch) && t.bytes <= w.space.maxBytes() {
+	for n < len(batch) && t.bytes <= w.space.maxBytes() && !t.hasMadeSpace() {
 		j := batch[n]
 		n++
 		select {
@@ -256,6 +256,9 @@ func (w *writer) try(t *tx, batch []*job) (n int, err error, own bool) {
 	}
 	for key, r := range t.rows {
 		w.cache.end(key, r, err == nil)
+	}
+	if err == nil {
+		w.space.evicted.add(t.evicted)
 	}
 	if err == nil && t.bytes > 0 {
 		w.took = time.Since(start)
