@@ -145,6 +145,34 @@ func TestFewAnonymous(t *testing.T) {
 	sound(t, s)
 }
 
+// TestFewAnonymousAtOnce: of many small sessions without owner that come at once, where
+// there are never more than a few, none is refused, and none gives way to another of its
+// transaction.
+func TestFewAnonymousAtOnce(t *testing.T) {
+	s := open(t, Config{MaxBytes: 2 << 20})
+	fillByUsers(t, s)
+	for range 3 {
+		release := hold(t, s)
+		const n = 250
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				if err := s.Commit(context.Background(), newID(), creation(session.Field{Key: "a", Value: `1`})); err != nil {
+					t.Errorf("one of %d at once: %v", n, err)
+				}
+			})
+		}
+		for len(s.writer.jobs) < n {
+			time.Sleep(time.Millisecond)
+		}
+		release()
+		wg.Wait()
+	}
+	if n := len(sweepAll(t, s)); n < 100 {
+		t.Errorf("%d gave way", n)
+	}
+}
+
 // TestGaveWayIsYielded: the next sweep yields the sessions that gave way for want of space,
 // each once; if there are very many, some of them.
 func TestGaveWayIsYielded(t *testing.T) {

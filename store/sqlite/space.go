@@ -447,6 +447,9 @@ func (t *tx) place(old, r *row, created bool) error {
 	return err
 }
 
+// errLater is the answer of a job that may be done in a transaction after this one.
+var errLater = errors.New("no session can give way in this transaction")
+
 // placeSmall lets a small anonymous session in for which no pages are free, or answers
 // full: there are only a few, or another gives way for it. What that leaves need not be a
 // whole page, but the next ones find it.
@@ -461,10 +464,14 @@ func (t *tx) placeSmall(except int64, full error) error {
 				return err
 			}
 		}
-		if t.gaveWay == 0 {
+		switch {
+		case t.gaveWay > 0:
+			t.gaveWay--
+		case len(t.changed) > 1:
+			return errLater // of those that this transaction has changed, some may
+		default:
 			return full
 		}
-		t.gaveWay--
 	}
 	t.class = essential
 	return nil

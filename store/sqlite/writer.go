@@ -239,6 +239,10 @@ func (w *writer) try(t *tx, batch []*job) (n int, err error, own bool) {
 		default:
 		}
 		j.err = j.do(t)
+		if n > 1 && errors.Is(j.err, errLater) {
+			n--
+			break
+		}
 		if t.err != nil {
 			w.rollback()
 			return n, t.err, true
