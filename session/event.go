@@ -37,8 +37,8 @@ const (
 	Lost
 	// Failing: a call to the store has failed, and none had before for a
 	// second at least; Err says why. A store that is full ([ErrFull]) has answered:
-	// that is Failed for each request that is refused, and a warning in the log once
-	// a minute.
+	// that is Failed for each request that is refused, and warnings in the log, which are
+	// counted if there are many.
 	Failing
 	// Recovered: the store answers again, and no call has failed for a second.
 	// Lasted and Failures tell of the time since Failing.

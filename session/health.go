@@ -3,11 +3,9 @@ package session
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 )
-
-// warnFullEvery is how often it is logged at most that the store is full.
-const warnFullEvery = time.Minute
 
 // noted takes note of what came of a call to the store that began then. The
 // caller leaves out those that failed because a visitor went away. A store that is
@@ -17,7 +15,8 @@ func (m *Manager) noted(ctx context.Context, began time.Time, err error) {
 		err = nil // it has answered
 	}
 	if errors.Is(err, ErrFull) {
-		m.warnFull(ctx, err)
+		const text = "session: the store is full and has refused a change"
+		m.lines.Log(ctx, m.cfg.Logger, slog.LevelWarn, text, text, slog.Any("error", err))
 		err = nil
 	}
 	change := m.outage.Note(began, err)
@@ -30,15 +29,6 @@ func (m *Manager) noted(ctx context.Context, began time.Time, err error) {
 		return
 	}
 	change.Log(ctx, m.cfg.Logger, "session: the store", err)
-}
-
-// warnFull logs that the store is full, once in a while.
-func (m *Manager) warnFull(ctx context.Context, err error) {
-	now := time.Now()
-	last := m.fullWarned.Load()
-	if (last == nil || now.Sub(*last) >= warnFullEvery) && m.fullWarned.CompareAndSwap(last, &now) {
-		m.cfg.Logger.WarnContext(ctx, "session: the store is full and has refused a change", "error", err)
-	}
 }
 
 // Failing reports whether the store fails, as the last calls to it have found; an

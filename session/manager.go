@@ -123,9 +123,8 @@ type Manager struct {
 	lister Lister // nil if the store is none
 	cookie cookie
 
-	outage     outage.Outage
-	lines      logtext.Limiter
-	fullWarned atomic.Pointer[time.Time] // when it was last logged that the store is full
+	outage outage.Outage
+	lines  logtext.Limiter
 
 	anonymous  *anonymousKeys // nil: every session has a record
 	formerKeys [][]byte       // of identifiers that follow from former ones
