@@ -42,12 +42,9 @@ func (s *Session) changed() bool {
 	if s.changes == &unchanged {
 		return s.fresh
 	}
-	return s.fresh || s.newValue != "" || s.ends() || len(s.invalid) > 0 || s.hasContent() ||
+	return s.fresh || s.newValue != "" || s.dead != nil || len(s.invalid) > 0 || s.hasContent() ||
 		len(s.pending) > 0 && s.value != "" || s.live && (s.idle != 0 || s.absolute != 0)
 }
-
-// ends reports whether the changes end sessions.
-func (s *Session) ends() bool { return s.dead != nil || s.all && len(s.doubles) > 0 }
 
 // hasContent reports whether the changes put anything into a session.
 func (s *Session) hasContent() bool {
@@ -74,7 +71,7 @@ func (s *Session) commit(ctx context.Context, conditions ...Field) error {
 	bounded := detach(ctx, s.m.cfg.Timeout)
 	defer bounded.stop()
 
-	if s.ends() {
+	if s.dead != nil {
 		if err := s.commitEnd(bounded); err != nil {
 			return err
 		}
@@ -232,33 +229,24 @@ func (s *Session) fits() error {
 // signsIn reports whether the changes sign a user in.
 func (s *Session) signsIn() bool { return s.owner != nil && *s.owner != "" }
 
-// commitEnd deletes the sessions that Destroy or SetOwner ended.
+// commitEnd deletes the session that Destroy ended.
 func (s *Session) commitEnd(bounded *boundContext) error {
-	if s.all {
-		for id, rec := range s.doubles {
-			if err := s.delete(bounded, &rec); err != nil && !errors.Is(err, ErrNotFound) {
-				return err
-			}
-			delete(s.doubles, id)
-		}
+	dead := s.dead
+	err := s.delete(bounded, &dead.rec)
+	if errors.Is(err, ErrNotFound) && s.underFormer {
+		err = s.deleteSuccessor(bounded, dead.value)
 	}
-	if dead := s.dead; dead != nil {
-		err := s.delete(bounded, &dead.rec)
-		if errors.Is(err, ErrNotFound) && s.underFormer {
-			err = s.deleteSuccessor(bounded, dead.value)
-		}
-		if errors.Is(err, ErrNotFound) && !dead.proven && !s.signsIn() {
-			// Another request ended it, or renewed it: then it lives on under an
-			// identifier that is not known here, and the client must not be told
-			// that it has ended.
-			return ErrEnded
-		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		s.dead = nil
+	if errors.Is(err, ErrNotFound) && !dead.proven && !s.signsIn() {
+		// Another request ended it, or renewed it: then it lives on under an
+		// identifier that is not known here, and the client must not be told
+		// that it has ended.
+		return ErrEnded
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
 	}
 	s.setCookie("")
+	s.dead = nil
 	return nil
 }
 

@@ -21,12 +21,10 @@ const (
 	// hostPrefix makes browsers refuse the cookie unless it comes over https,
 	// from this very host, for all its paths (RFC 6265bis section 4.1.3.2).
 	hostPrefix = "__Host-"
-	// maxSent bounds the cookies of one name that the store is asked about.
-	maxSent = 3
 )
 
 var (
-	errDuplicate = errors.New("session: the request carries the cookie more than once, and nothing tells which is the browser's")
+	errDuplicate = errors.New("session: the request carries the cookie more than once")
 	errMalformed = errors.New("session: the cookie's value is none of ours")
 )
 
@@ -99,20 +97,14 @@ func checkCookieName(name string) error {
 	return nil
 }
 
-// sent are the different values of our form that a request carries under one name.
-type sent struct {
-	values [maxSent]string
-	n      int
-}
-
-// readCookie returns the values of the cookie of this name that are of our form,
-// without allocating, or why there is none that can be used. Other values are
-// another program's, of this host or of a path, and do not count. Of more than one
-// of our form the store says which is a session's: see [Session.choose].
+// readCookie returns the value of the cookie of this name, without allocating, or
+// "" and why there is none that can be used. Values that are not of our form are
+// another program's, of this host or of a path: they do not count if one of ours is
+// there too. Of two of ours nothing tells which of them an attacker has planted.
 //
 // It does not go through [http.Request.Cookie], which hides that there are two,
 // and that one of them does not parse.
-func readCookie(h http.Header, cookieName string) (s sent, err error) {
+func readCookie(h http.Header, cookieName string) (value string, err error) {
 	for _, line := range h["Cookie"] {
 		for line != "" {
 			var pair string
@@ -122,19 +114,17 @@ func readCookie(h http.Header, cookieName string) (s sent, err error) {
 			case strings.TrimRight(name, " \t") != cookieName:
 			case !wellFormed(v):
 				err = errMalformed
-			case slices.Contains(s.values[:s.n], v):
-			case s.n == maxSent:
-				return sent{}, errDuplicate
+			case value != "":
+				return "", errDuplicate
 			default:
-				s.values[s.n] = v
-				s.n++
+				value = v
 			}
 		}
 	}
-	if s.n > 0 {
-		err = nil
+	if value != "" {
+		return value, nil
 	}
-	return s, err
+	return "", err
 }
 
 // wellFormed reports whether a cookie's value is of the form that newValue or

@@ -78,11 +78,8 @@
 // # Cookie
 //
 // The zero Config gives `__Host-session; Path=/; Secure; HttpOnly;
-// SameSite=Lax` (RFC 6265bis section 4.1.3.2). Of several cookies of the name, as
-// another program, an attacker, or a change of [Config.Partitioned] leaves them, the
-// one that names a session of the store counts, or, if none does, the one that
-// [Config.Keys] prove. If that is true of two, the request has no session and
-// [Rejected] is observed: a sibling domain or a plain-HTTP page may have planted one,
-// and nothing tells which. [Session.SetOwner] and [Session.Destroy] then end the
-// sessions of both. More than three count as none.
+// SameSite=Lax` (RFC 6265bis section 4.1.3.2). A request that carries the cookie
+// twice is treated as one without, and [Rejected] is observed: a sibling domain or a
+// plain-HTTP page may have planted one of them, and nothing tells which. A value that
+// is not of the form of ours is another program's, and does not count.
 package session

@@ -338,10 +338,10 @@ func TestForeignIdentifiers(t *testing.T) {
 		{"100 kB", []string{"__Host-session=" + strings.Repeat("A", 100<<10)}},
 		{"100 kB of names", []string{strings.Repeat("a=b; ", 20<<10)}},
 		{"only separators", []string{";;;===;=;;"}},
-		{"two", []string{"__Host-session=" + other + "; __Host-session=" + flip(value)}},
-		{"two, in two fields", []string{"__Host-session=" + other, "__Host-session=" + flip(value)}},
-		{"the same twice", []string{"__Host-session=" + other, "__Host-session=" + other}},
-		{"four, one of them ours", []string{"__Host-session=" + other + "; __Host-session=" + flip(value) + "; __Host-session=" + flip(other), c}},
+		{"twice", []string{c + "; " + c}},
+		{"twice, one forged", []string{c + "; __Host-session=" + other}},
+		{"twice, in two fields", []string{"__Host-session=" + other, c}},
+		{"twice, and another program's", []string{"__Host-session=x; " + c + "; " + c}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := a.do("/get", test.cookies...)
@@ -361,12 +361,9 @@ func TestForeignIdentifiers(t *testing.T) {
 		t.Errorf("among other cookies: %s", got)
 	}
 	a.kinds()
-	for what, second := range map[string]string{"two sessions": cookie(t, a.do("/set?v=other")), "too many": strings.Repeat("; __Host-session="+other, 2) + "; __Host-session=" + flip(value) + "; __Host-session=" + flip(other)} {
-		a.kinds()
-		a.do("/get", c+"; "+second)
-		if k := a.kinds(); !slices.Equal(k, []session.Kind{session.Rejected}) {
-			t.Errorf("%s: events %v, want rejected", what, k)
-		}
+	a.do("/get", c+"; "+c)
+	if k := a.kinds(); !slices.Equal(k, []session.Kind{session.Rejected}) {
+		t.Errorf("a doubled cookie: events %v, want rejected", k)
 	}
 }
 

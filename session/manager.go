@@ -68,7 +68,9 @@ type Config struct {
 
 	// Partitioned gives the cookie the attribute of this name (CHIPS): where the
 	// site is embedded in others, each of them has a session of its own. That
-	// needs SameSite None too.
+	// needs SameSite None too. Browsers keep a cookie with it apart from one
+	// without, and send both: to switch it on or off, change Name as well, and give
+	// the present one as a former name.
 	Partitioned bool
 
 	// Keys, if any, keep those who only look out of the store: an anonymous

@@ -43,7 +43,6 @@ type Session struct {
 	passive     bool            // the request does not count as use
 	lowered     bool            // the record's times exceed what is configured now
 	former      string          // the cookie's name, if it is a former one
-	doubles     map[ID]Record   // what the request's cookies name, if that is more than one session
 	reported    map[string]bool // unreadable keys
 	underFormer bool            // rec has the identifier that the former cookie has
 	secrets     bool            // the answer may show what was made of a Secret
@@ -72,7 +71,6 @@ type changes struct {
 	derive   *[32]byte
 	restart  bool
 	follows  bool // newValue follows from that of the former cookie
-	all      bool // the doubles are to end
 	idle     time.Duration
 	absolute time.Duration
 	owner    *string
@@ -110,96 +108,64 @@ func (s *Session) load(ctx context.Context) error {
 	ours := false
 	name, former := s.m.cookie.name, s.m.cookie.former
 	for {
-		values, err := readCookie(s.x.r.Header, name)
-		if values.n > 0 {
+		value, err := readCookie(s.x.r.Header, name)
+		if value != "" {
 			ours = true
-			var found bool
+			formerName := name
 			if name == s.m.cookie.name {
-				found, err = s.choose(&values, "")
-			} else {
-				found, err = s.choose(&values, name)
+				formerName = ""
 			}
-			if found {
-				return nil
+			if found, err := s.adopt(value, formerName); found || err != nil {
+				return err
 			}
 		}
-		switch {
-		case errors.Is(err, errDuplicate):
-			rejected = err
-		case errors.Is(err, errMalformed):
-			rejected = cmp.Or(rejected, err)
-		case err != nil:
-			return err
+		if errors.Is(err, errDuplicate) {
+			s.m.observe(ctx, Event{Kind: Rejected, Err: err})
+			return nil
 		}
-		if errors.Is(err, errDuplicate) || len(former) == 0 {
+		rejected = cmp.Or(rejected, err)
+		if len(former) == 0 {
 			break
 		}
 		name, former = former[0], former[1:]
 	}
-	if rejected != nil && (!ours || errors.Is(rejected, errDuplicate)) {
+	if rejected != nil && !ours {
 		s.m.observe(ctx, Event{Kind: Rejected, Err: rejected})
 	}
 	return nil
 }
 
-// choose makes the session the one whose cookie is among the values, and reports
-// whether there is one. A value that is no session's is another program's, an
-// attacker's without effect, or was left over by a browser that keeps two, as for
-// Partitioned and without. Of two sessions one may be an attacker's, planted by a
-// sibling domain or a plain-HTTP page, and nothing tells which: the error is
-// errDuplicate.
-//
-// Under a former name a value may also be one that another request has just renewed.
-func (s *Session) choose(values *sent, former string) (found bool, err error) {
-	for _, value := range values.values[:values.n] {
-		rec, lowered, err := s.find(&s.loading, idOf(value))
-		renewed := false
-		if former != "" && errors.Is(err, ErrNotFound) {
-			rec, value, lowered, err = s.findSuccessor(&s.loading, value)
-			renewed = true
-		}
-		switch {
-		case errors.Is(err, ErrNotFound):
-		case err != nil:
-			return false, err
-		case s.live:
-			if s.doubles == nil {
-				s.doubles = map[ID]Record{s.rec.ID: s.rec}
-			}
-			s.doubles[rec.ID] = rec
-		default:
-			s.rec, s.value, s.live, s.lowered = rec, value, true, lowered
-			s.underFormer = former != "" && !renewed
+// adopt makes the session the one of this identifier, and reports whether there is
+// one. A foreign identifier is not adopted. Under a former name it may also be one that
+// another request has just renewed.
+func (s *Session) adopt(value, former string) (found bool, err error) {
+	rec, lowered, err := s.find(&s.loading, idOf(value))
+	renewed := false
+	if former != "" && errors.Is(err, ErrNotFound) {
+		var next string
+		if rec, next, lowered, err = s.findSuccessor(&s.loading, value); err == nil {
+			value, renewed = next, true
 		}
 	}
-	if len(s.doubles) > 0 {
-		s.rec, s.value, s.live, s.lowered, s.underFormer = Record{}, "", false, false, false
-		return false, errDuplicate
-	}
-	if s.live {
-		s.former = former
-		switch {
-		case former == "" || s.x.w.going.Load():
-		case s.underFormer:
-			s.renewFormer()
-		default:
-			s.setCookie(s.value)
-		}
-		return true, nil
-	}
-	for _, value := range values.values[:values.n] {
-		p, ok := s.m.anonymous.verify(value)
-		switch {
-		case !ok || !s.m.anonymous.current(p.issued, s.now):
-			// A foreign identifier is not adopted.
-		case s.proven:
-			s.value, s.rec.ID, s.proven = "", ID{}, false
-			return false, errDuplicate
-		default:
+	switch {
+	case errors.Is(err, ErrNotFound):
+		if p, ok := s.m.anonymous.verify(value); ok && s.m.anonymous.current(p.issued, s.now) {
 			s.value, s.rec.ID, s.proven = value, idOf(value), true
 		}
+		return s.proven, nil
+	case err != nil:
+		return false, err
 	}
-	return s.proven, nil
+	s.rec, s.value, s.live, s.lowered = rec, value, true, lowered
+	s.former, s.underFormer = former, former != "" && !renewed
+	switch {
+	case former == "" || s.x.w.going.Load():
+	case renewed:
+		s.setCookie(value)
+	default:
+		s.renewFormer()
+	}
+	return true, nil
 }
 
 // find returns the record, with its times as they are bounded now, and whether
@@ -357,9 +323,6 @@ func (s *Session) SetOwner(owner string) {
 	if was != "" && was != owner {
 		s.destroy()
 	}
-	if len(s.doubles) > 0 {
-		s.change().all = true
-	}
 	if owner == "" {
 		return
 	}
@@ -507,9 +470,6 @@ func (s *Session) Destroy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.destroy()
-	if len(s.doubles) > 0 {
-		s.change().all = true
-	}
 }
 
 func (s *Session) destroy() {
