@@ -85,10 +85,11 @@ func (v *visit) load() error {
 		// keep their sessions in the same store: to those it is good.
 	case err != nil:
 		return err
-	case me.Disabled, v.epoch() != me.Epoch:
+	case me.Disabled:
+		v.s.Destroy()
+	case v.epoch() != me.Epoch:
 		// It is over, though its store has it still; or another request of it is
-		// about to say that it is of the new one, or this is an old copy of the
-		// database: so it is refused, and left alone too.
+		// about to say that it is of the new one, and so it is not destroyed.
 	default:
 		v.me = &me
 	}
