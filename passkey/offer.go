@@ -17,8 +17,7 @@ import (
 // OfferSignIn begins a sign-in as BeginSignIn does, but leaves no state to keep: the
 // challenge proves when it was made, and for which secret. So visitors who only look at
 // a page that offers passkeys need nothing stored. The secret belongs to the visitor's
-// session, and nobody outside the server may know it: who does can make challenges ahead
-// of time.
+// session and stays on the server: who knows it can make challenges ahead of time.
 func (p *Passkeys) OfferSignIn(secret [32]byte) (options json.RawMessage, err error) {
 	options, _, err = p.begin(signIn, nil, func() (*protocol.CredentialAssertion, *webauthn.SessionData, error) {
 		return p.lib.BeginDiscoverableLogin(webauthn.WithChallenge(newOffer(secret, time.Now())))

@@ -27,7 +27,7 @@
 // A [State] from the beginning of a ceremony to its end, in the visitor's session and
 // never in their hands. It is good for one end, and it is the application that sees
 // to this, by taking it out as it looks at it: session.Key.Consume does both at once.
-// Or nothing, until somebody signs in: see [Passkeys.OfferSignIn].
+// Or nothing, until a user signs in: see [Passkeys.OfferSignIn].
 //
 // A [Credential] of each passkey, as JSON or in columns, with an ID that no other has,
 // whosever. A name for it and when it was used last are the application's own. After a

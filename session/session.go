@@ -462,10 +462,6 @@ func (s *Session) Resume(ctx context.Context, key [32]byte) (bool, error) {
 // Destroy ends the session: sign-out. What it held is gone from this request at
 // once, and from the store with the commit; a request under way cannot bring it
 // back. A later Set begins another session.
-//
-// A request whose cookies name several sessions has none, see the package's
-// documentation. Destroy and SetOwner end all of those: whoever sends an identifier
-// may end its session, and the browser's next sign-in is not to be in doubt.
 func (s *Session) Destroy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -261,7 +261,7 @@ func TestSentBySomeoneElse(t *testing.T) {
 		}
 	}
 
-	// A whole form, sent by the browser of somebody who is to be signed in as another.
+	// A whole form, sent by the browser of a user who is to be signed in as another.
 	s := newSite(t, withKeys(t))
 	s.person(t, account.Person{Name: "alex"})
 	mallory := s.person(t, account.Person{Name: "mallory"})

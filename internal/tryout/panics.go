@@ -19,7 +19,7 @@ import (
 )
 
 // Panics tries the middleware of an example: of a handler that panics nothing is
-// stored, whatever it panics with and whoever recovers.
+// stored, whatever it panics with and wherever that is recovered.
 func Panics(t testing.TB, app func(sessions *session.Manager, routes map[string]http.HandlerFunc) http.Handler) {
 	t.Helper()
 	problems := map[string]any{
